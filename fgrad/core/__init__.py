@@ -1,0 +1,1 @@
+"""Types, the IR, tracing and the contract of primitives. Knows no operation."""

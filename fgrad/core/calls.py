@@ -1,0 +1,139 @@
+"""Call tables: everything that is traced is a `Call`, made once per operand types and kept with its types and rules.
+
+A *surface function* (`Function`) has two faces. `run` is one NumPy call with NumPy's own broadcasting, used whenever
+values are concrete. `expand` is the same operation as strict equations: argument checks, promotion, broadcasts, casts;
+it is traced once per (signatures, statics) and kept as the `jaxpr` of a `Call`. A primitive applied by itself is a
+Call of one equation. Transformations derive further Calls from the jaxpr (its pullback, its batched form, ...) and keep
+them on the Call too, so at run time every transformation costs a look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .effects import NONE
+from .ir import Eqn, Jaxpr, Var
+from .primitive import Primitive
+from .types import WEAK, Signature, aval_of
+
+LIMIT = 4096
+
+
+class Call:
+    """One operation on operands of known signatures.
+
+    `run(*values)` computes it with NumPy (one output bare, several as a tuple); `jaxpr` says what it means; `derived`
+    holds what transformations made of it, by their own keys, and `rules` its linearizations by active operands (as bits).
+    """
+
+    __slots__ = ("_jaxpr", "_run", "derived", "effects", "inexact", "name", "out_sigs", "params", "primitive", "rules", "sigs", "single")
+
+    def __init__(
+        self,
+        name: str,
+        sigs: Sequence[Signature],
+        out_sigs: Sequence[Signature],
+        *,
+        primitive: Primitive | None = None,
+        params: dict[str, Any] | None = None,
+        jaxpr: Jaxpr | None = None,
+        run: Callable[..., Any] | None = None,
+        single: bool | None = None,
+    ):
+        self.name = name
+        self.sigs = tuple(sigs)
+        self.out_sigs = tuple(out_sigs)
+        self.single = len(self.out_sigs) == 1 if single is None else single
+        self.inexact = [aval_of(s).inexact for s in self.out_sigs]
+        self.primitive = primitive
+        self.params = params or {}
+        self.rules: dict[int, Any] = {}
+        self.derived: dict[Any, Any] = {}
+        self._jaxpr = jaxpr
+        self._run = run
+        self.effects = primitive.effects(*map(aval_of, sigs), **self.params) if primitive else jaxpr.effects if jaxpr else NONE
+
+    @property
+    def jaxpr(self) -> Jaxpr:
+        """The strict program of this call."""
+        if self._jaxpr is None:
+            assert self.primitive is not None
+            inputs = [Var(aval_of(s)) for s in self.sigs]
+            outputs = [Var(aval_of(s)) for s in self.out_sigs]
+            self._jaxpr = Jaxpr(inputs, [Eqn(self.primitive, inputs, self.params, outputs)], outputs)
+        return self._jaxpr
+
+    @property
+    def run(self) -> Callable[..., Any]:
+        """The NumPy function of this call."""
+        if self._run is None:
+            if self.primitive is not None:
+                self._run = self.primitive.kernel(*map(aval_of, self.sigs), **self.params)
+            else:
+                self._run = renderer.render(self)
+        return self._run
+
+    def __repr__(self) -> str:
+        return f"Call({self.name}: {', '.join(map(repr, self.sigs))})"
+
+
+class Function:
+    """A function of the user's surface that is recorded as one Call.
+
+    `expand(*operands, *statics, **statics)` states it in strict equations. The first `arity` positional arguments are
+    operands (all of them where `arity` is None); everything behind, and every keyword, is static and must be hashable.
+    """
+
+    def __init__(self, expand: Callable[..., Any], run: Callable[..., Any] | None, arity: int | None, name: str):
+        self.expand = expand
+        self.numpy = run
+        self.arity = arity
+        self.calls: dict[Any, Call] = {}
+        self.__name__ = self.__qualname__ = name
+        self.__doc__ = expand.__doc__
+        self.__wrapped__ = expand
+
+    def __repr__(self) -> str:
+        return f"<fgrad function {self.__name__}>"
+
+    def call(self, sigs: tuple[Signature, ...], statics: tuple[Any, ...], named: dict[str, Any]) -> Call:
+        """The Call of these signatures and statics: looked up, or traced and kept."""
+        key = (sigs, statics, tuple(named.items())) if named else (sigs, statics) if statics else sigs
+        found = self.calls.get(key)
+        if found is None:
+            found = self._make(sigs, statics, named)
+            if len(self.calls) >= LIMIT:
+                for old in list(self.calls)[: LIMIT // 2]:
+                    self.calls.pop(old, None)
+            self.calls[key] = found
+        return found
+
+    def _make(self, sigs: tuple[Signature, ...], statics: tuple[Any, ...], named: dict[str, Any]) -> Call:
+        single = True
+
+        def expanded(*xs: Any) -> Sequence[Any]:
+            nonlocal single
+            out = self.expand(*xs, *statics, **named)
+            single = not isinstance(out, tuple)
+            return [out] if single else out
+
+        jaxpr, out_sigs = renderer.trace(expanded, sigs)
+        numpy = self.numpy
+        run: Callable[..., Any] | None = None
+        if numpy is not None:
+            run = (lambda *xs: numpy(*xs, *statics, **named)) if statics or named else numpy
+            if single and out_sigs[0] in WEAK:
+                plain, scalar = run, out_sigs[0]
+                run = lambda *xs: scalar(plain(*xs))  # noqa: E731
+        return Call(self.__name__, sigs, out_sigs, jaxpr=jaxpr, run=run, single=single)
+
+
+class _Renderer:
+    """Slots that later folders fill: how an expansion is traced, and how a strict program becomes a NumPy function."""
+
+    trace: Callable[[Callable[..., Sequence[Any]], Sequence[Signature]], tuple[Jaxpr, list[Signature]]]
+    render: Callable[[Call], Callable[..., Any]]
+
+
+renderer = _Renderer()

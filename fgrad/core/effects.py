@@ -1,0 +1,21 @@
+"""What an equation does beside computing its outputs. Rewrites, regions and batching ask only this."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Effect(Enum):
+    """RAISES may raise and dies with its value; DEBUG is kept; IO and COMM are kept in program order."""
+
+    RAISES = "raises"
+    DEBUG = "debug"
+    IO = "io"
+    COMM = "comm"
+
+
+Effects = frozenset[Effect]
+NONE: Effects = frozenset()
+RAISES: Effects = frozenset({Effect.RAISES})
+ORDERED: Effects = frozenset({Effect.IO, Effect.COMM})
+KEPT: Effects = ORDERED | {Effect.DEBUG}

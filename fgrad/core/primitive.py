@@ -1,0 +1,186 @@
+"""The contract of a primitive, and the registry through which rules reach other primitives.
+
+A primitive is one strict operation: operands have equal shapes and dtypes where the mathematics has them equal, and
+broadcasts and casts are equations of their own. All its rules stand in one block of one file, in the order below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .effects import NONE, Effects
+from .errors import LinearityError, MissingRuleError, message
+from .ir import Jaxpr
+from .types import ShapedArray
+
+
+class Linear:
+    """Stands for a linear operand inside transpose rules: a type without a value."""
+
+    __slots__ = ("type",)
+
+    def __init__(self, type: ShapedArray):
+        self.type = type
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.type.ndim
+
+
+def is_linear(x: Any) -> bool:
+    """Whether an operand of a transpose rule is the linear one."""
+    return type(x) is Linear
+
+
+class Primitive:
+    """Base class. Subclasses state rules; what is left out raises `MissingRuleError` when it is needed."""
+
+    name: str
+    # Operands that an equation may read as anything that NumPy broadcasts to their type: renderers skip broadcasts there.
+    broadcasts: bool = False
+    # Cheap scalar arithmetic: equations whose operands are all literals are folded while tracing.
+    folds: bool = False
+    # Operand whose buffer `write` may overwrite with the output, or None.
+    overwrites: int | None = None
+    # Whether the transpose rule writes into the accumulator it is given instead of adding a whole array to it.
+    pulls_in_place: bool = False
+    # NumPy's infix operator or ufunc for this primitive, where there is one: renderers use them.
+    infix: str | None = None
+    ufunc: Any = None
+    # A cheaper infix operator that differs only where a factor is exactly zero and the other infinite or NaN.
+    optimistic: str | None = None
+    # Whether the kernel may return an operand or a view of one.
+    aliases: bool = False
+    # Whether it holds programs: see Region.
+    region: bool = False
+
+    def __init__(self, name: str):
+        self.name = name
+        registry.register(self)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __call__(self, *xs: Any, **params: Any) -> Any:
+        """Apply to arrays or tracers; one output comes bare, several as a tuple."""
+        return binder.bind(self, xs, params)
+
+    def _missing(self, rule: str) -> MissingRuleError:
+        return MissingRuleError(
+            message(f"primitive '{self.name}' has no '{rule}' rule", do=f"define {type(self).__name__}.{rule}")
+        )
+
+    def typeof(self, *types: ShapedArray, **params: Any) -> tuple[ShapedArray, ...]:
+        """Types of the outputs; raises the error that the user sees."""
+        raise self._missing("typeof")
+
+    def effects(self, *types: ShapedArray, **params: Any) -> Effects:
+        """What an equation does beside computing its outputs."""
+        return NONE
+
+    def run(self, *arrays: Any, **params: Any) -> tuple[Any, ...]:
+        """The outputs by NumPy: the oracle for everything else."""
+        raise self._missing("run")
+
+    def kernel(self, *types: ShapedArray, **params: Any) -> Callable[..., Any]:
+        """`run` specialised to types and params; one output comes bare, and may view an operand."""
+        run = self.run
+        if len(self.typeof(*types, **params)) == 1:
+            return lambda *xs: run(*xs, **params)[0]
+        return lambda *xs: run(*xs, **params)
+
+    def write(self, *arrays: Any, **params: Any) -> Any:
+        """As `run`, into the buffer of operand `overwrites`."""
+        raise self._missing("write")
+
+    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:
+        """Tangents of the outputs, linear in `tangents`; absent is None on both sides."""
+        raise self._missing("tangent")
+
+    def transpose(self, cts: Sequence[Any], accs: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:
+        """New accumulators of the linear operands, from the cotangents of the outputs and the present accumulators."""
+        add = registry.add
+        return tuple(
+            acc if c is None else c if acc is None else add(acc, c)
+            for acc, c in zip(accs, self.pull(cts, *xs, **params), strict=True)
+        )
+
+    def pull(self, cts: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:
+        """Contributions to the cotangents of the linear operands (those with `is_linear`), None elsewhere."""
+        raise LinearityError(
+            message(
+                f"primitive '{self.name}' is not linear in the operand that is to be transposed",
+                do="transpose only programs that are linear in those arguments",
+            )
+        )
+
+    def batch(self, size: int, mapped: Sequence[bool], *xs: Any, **params: Any) -> tuple[Sequence[Any], Sequence[bool]]:
+        """Outputs and which of them are mapped; mapped operands carry the axis of that size in front."""
+        raise self._missing("batch")
+
+    def view(self, *types: ShapedArray, **params: Any) -> tuple[int, ...] | None:
+        """For broadcasts: the shape to which the operand is reshaped for NumPy to broadcast it; else None."""
+        return None
+
+    def samples(self, draw: Any) -> Any:
+        """Operands and params for the property tests: `draw` is Hypothesis' draw function."""
+        raise self._missing("samples")
+
+
+class Region(Primitive):
+    """A primitive that holds programs in its params and treats its operands by running them.
+
+    Beside the contract of a leaf it states how whole-program transformations go through it.
+    """
+
+    region = True
+
+    def jvp(
+        self, tangents: Sequence[Any], *xs: Any, **params: Any
+    ) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Outputs and their tangents."""
+        raise self._missing("jvp")
+
+    def linearize(
+        self, active: Sequence[bool], *xs: Any, **params: Any
+    ) -> tuple[Sequence[Any], Sequence[Any], Sequence[bool], Jaxpr]:
+        """(outs, residuals, which outs are active, linear program: residuals, active tangents -> active tangents)."""
+        raise self._missing("linearize")
+
+
+class Registry:
+    """Primitives by name: `registry.sin(x)` applies `sin`."""
+
+    def __init__(self) -> None:
+        self.table: dict[str, Primitive] = {}
+
+    def register(self, primitive: Primitive) -> None:
+        if primitive.name in self.table:
+            raise ValueError(f"there is a primitive named '{primitive.name}' already")
+        self.table[primitive.name] = primitive
+        setattr(self, primitive.name, primitive)
+
+    def __getattr__(self, name: str) -> Any:
+        raise MissingRuleError(message(f"there is no primitive named '{name}'", do="import the module that defines it"))
+
+    def __iter__(self) -> Any:
+        return iter(self.table.values())
+
+
+class _Binder:
+    """Slot that `trace` fills with its `bind`, so that this module need not import it."""
+
+    bind: Callable[[Primitive, tuple[Any, ...], dict[str, Any]], Any]
+
+
+registry = Registry()
+binder = _Binder()

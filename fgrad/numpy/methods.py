@@ -1,0 +1,141 @@
+"""Gives tracers NumPy's operators and protocols; arrays' methods are added by the module that defines the function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import MissingRuleError, MutationError, message
+from ..core.trace import Tracer
+from ..core.types import signature_of
+from .ufuncs import OPERATORS, ROUTES, UNARY_OPERATORS
+
+# NumPy's ufunc methods -> ours: (ufunc, method) -> function
+UFUNC_METHODS: dict[tuple[Any, str], Callable[..., Any]] = {}
+
+
+def routes(*numpy: Any) -> Callable[..., Any]:
+    """Decorator: NumPy functions that this function answers when an operand is traced."""
+
+    def decorate(f: Any) -> Any:
+        for g in numpy:
+            ROUTES[g] = f
+        return f
+
+    return decorate
+
+
+def method(name: str) -> Callable[..., Any]:
+    """Decorator: make a function of an array a method of tracers too."""
+
+    def decorate(f: Any) -> Any:
+        setattr(Tracer, name, _as_method(f))
+        return f
+
+    return decorate
+
+
+def _as_method(f: Any) -> Any:
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return f(self, *args, **kwargs)
+
+    call.__name__ = getattr(f, "__name__", "method")
+    call.__doc__ = f.__doc__
+    return call
+
+
+def _operator(f: Callable[..., Any], swap: bool) -> Callable[..., Any]:
+    def forward(self: Any, other: Any) -> Any:
+        try:
+            return f(self, other)
+        except TypeError:
+            if not _numeric(other):
+                return NotImplemented
+            raise
+
+    def reflected(self: Any, other: Any) -> Any:
+        try:
+            return f(other, self)
+        except TypeError:
+            if not _numeric(other):
+                return NotImplemented
+            raise
+
+    return reflected if swap else forward
+
+
+def _numeric(x: Any) -> bool:
+    if type(x) is Tracer:
+        return True
+    try:
+        signature_of(x)
+    except TypeError:
+        return isinstance(x, list | tuple)
+    return True
+
+
+for _name, _f in OPERATORS.items():
+    setattr(Tracer, f"__{_name}__", _operator(_f, False))
+    if _name not in ("lt", "le", "gt", "ge", "eq", "ne"):
+        setattr(Tracer, f"__r{_name}__", _operator(_f, True))
+for _name, _f in UNARY_OPERATORS.items():
+    setattr(Tracer, f"__{_name}__", _as_method(_f))
+
+
+def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    """NumPy hands a ufunc over because an operand is traced."""
+    out = kwargs.pop("out", None)
+    if out is not None and any(o is not None for o in (out if isinstance(out, tuple) else (out,))):
+        raise MutationError(
+            message(
+                f"np.{ufunc.__name__} cannot write a traced result into an ndarray (out=, or ndarray {_SIGNS.get(ufunc.__name__, 'op')}= x)",
+                got=f"a traced {self.aval}",
+                do="write y = y + x instead of y += x: the result is then traced as well",
+            )
+        )
+    if method == "__call__":
+        f = ROUTES.get(ufunc)
+        where = kwargs.pop("where", True)
+        if f is None or where is not True:
+            raise _unsupported(f"np.{ufunc.__name__}" + ("" if f is None else "(where=...)"))
+        dtype = kwargs.pop("dtype", None)
+        for ignored in ("casting", "order", "subok"):
+            kwargs.pop(ignored, None)
+        if dtype is not None:
+            inputs = tuple(x.astype(dtype) if hasattr(x, "astype") else np.asarray(x, dtype) for x in inputs)
+        return f(*inputs, **kwargs)
+    f = UFUNC_METHODS.get((ufunc, method))
+    if f is None:
+        raise _unsupported(f"np.{ufunc.__name__}.{method}")
+    return f(*inputs, **kwargs)
+
+
+_SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "floor_divide": "//", "remainder": "%"}
+
+
+def _array_function(self: Any, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    """NumPy hands a function over because an argument is traced."""
+    f = ROUTES.get(func)
+    if f is None:
+        raise _unsupported(f"{func.__module__}.{func.__name__}")
+    if kwargs.get("out") is not None:
+        raise MutationError(
+            message(f"np.{func.__name__} cannot write a traced result into an ndarray (out=)", got=f"a traced {self.aval}", do="use the returned value")
+        )
+    kwargs.pop("out", None)
+    return f(*args, **kwargs)
+
+
+def _unsupported(what: str) -> TypeError:
+    return MissingRuleError(
+        message(
+            f"{what} has no traced version",
+            do="compose it of functions in fgrad.numpy, or give it a derivative with fgrad.custom_vjp",
+        )
+    )
+
+
+Tracer.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
+Tracer.__array_function__ = _array_function  # type: ignore[attr-defined]

@@ -1,0 +1,25 @@
+"""interpret: run a program equation by equation on any operands, concrete or traced. The meaning of a Jaxpr."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.ir import Jaxpr, Literal
+from ..core.trace import apply, primitive_call
+
+
+def interpret(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
+    """Outputs of a program; its consts come first among the inputs and are not given.
+
+    Concrete operands give arrays by NumPy; traced ones emit the program into their trace.
+    """
+    env: dict[Any, Any] = dict(zip(jaxpr.inputs, [*jaxpr.consts, *args], strict=True))
+    for e in jaxpr.eqns:
+        xs = [a.value if type(a) is Literal else env[a] for a in e.inputs]
+        outs = apply(primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params), xs)
+        if len(e.outputs) == 1:
+            env[e.outputs[0]] = outs
+        else:
+            env.update(zip(e.outputs, outs, strict=True))
+    return [a.value if type(a) is Literal else env[a] for a in jaxpr.outputs]

@@ -1,0 +1,530 @@
+"""linearize: a trace that runs the primal at once and keeps, per Call, what the derivative needs.
+
+`Tape` is both eager reverse mode and the linearize pass: on concrete values it is a tape of NumPy calls, on values of
+an outer trace its operations are emitted there. A tape entry is (rule, slots of the active operands, saved values,
+slots of the outputs). The rule of a Call is made once per set of active operands, by tracing: the tangent rules of its
+equations give a linear program, what that captured are the residuals, and both are functions of saved operands and
+outputs:
+
+    push: saved, tangents -> tangents        pull: saved, cotangents -> cotangents        (each a Call again)
+
+So a gradient of a gradient is the same machine run on Calls that the first one made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.calls import Call
+from ..core.ir import Jaxpr, Literal, Var
+from ..core.primitive import registry
+from ..core.trace import Builder, Trace, Tracer, apply, building, primitive_call, same_bytes, trace, trace_internal
+from ..core.types import aval_of
+from .interpret import interpret
+from .render import Rendered, render
+from .transpose import Linear, transpose, zeros
+
+LOCK_FROM = 1 << 18  # bytes: smaller user arrays are copied when saved, larger ones are locked while the tape is open
+
+
+class Rule:
+    """Derivative of a Call in the operands `active`.
+
+    `save`: positions, among operands and outputs, of the values that push and pull need; `out_active`: outputs that
+    depend on active operands; `residual` and `linear`: the programs both are made of.
+    """
+
+    __slots__ = ("_pulls", "_push", "accumulates", "active", "call", "copy", "fast", "linear", "out_active", "residual", "save", "save_one")
+
+    def __init__(self, call: Call, active: tuple[int, ...]):
+        self.call = call
+        self.active = active
+        self._pulls: dict[Any, Call] = {}
+        self._push: Call | None = None
+        self._derive()
+        operands = len(call.sigs)
+        self.copy = [k for k, i in enumerate(self.save) if i < operands and i not in active]
+        self.fast: Rendered | None = None
+
+    def _derive(self) -> None:
+        call, jaxpr = self.call, self.call.jaxpr
+        inner = Builder("a derivative rule", sites=False)
+        with building(inner):
+            xs = [inner.input(aval_of(s)) for s in call.sigs]
+            ys = [inner.input(aval_of(s)) for s in call.out_sigs]
+            linear = Builder("a derivative rule", takes_all=False, sites=False)
+            with building(linear):
+                ts = [linear.input(aval_of(call.sigs[i])) for i in self.active]
+                outs = _tangents(jaxpr, xs, ys, dict(zip(self.active, ts, strict=True)))
+                self.out_active = tuple(k for k, t in enumerate(outs) if t is not None)
+                self.linear = linear.finish(ts, [t for t in outs if t is not None])
+            residuals = list(self.linear.consts)
+            whole = inner.finish([*xs, *ys], residuals)
+        used = _used_inputs(whole)
+        consts = len(whole.consts)
+        self.save = tuple(i for i in range(len(whole.inputs) - consts) if whole.inputs[consts + i] in used)
+        kept = [whole.inputs[consts + i] for i in self.save]
+        self.residual = Jaxpr(
+            [*whole.inputs[:consts], *kept], [e for e in whole.eqns if e.outputs[0] in used or any(v in used for v in e.outputs)], whole.outputs, whole.consts
+        )
+        self.accumulates = tuple(k for k in range(len(self.active)) if self._adds_in_place(k))
+
+    def _adds_in_place(self, k: int) -> bool:
+        """Whether the pullback writes into the k-th accumulator (an indexed read does) instead of adding to it."""
+        v = self.linear.inputs[len(self.linear.consts) + k]
+        readers = [e for e in self.linear.eqns if v in e.inputs]
+        return len(readers) == 1 and readers[0].primitive.pulls_in_place and v not in self.linear.outputs
+
+    @property
+    def sigs(self) -> list[Any]:
+        """Signatures of the saved values."""
+        return [[*self.call.sigs, *self.call.out_sigs][i] for i in self.save]
+
+    def push(self) -> Call:
+        """saved, tangents of the active operands -> tangents of the active outputs."""
+        if self._push is None:
+
+            def program(*args: Any) -> list[Any]:
+                n = len(self.save)
+                closed = self.linear.closed()
+                return interpret(closed, [*interpret(self.residual, args[:n]), *args[n:]])
+
+            sigs = [*self.sigs, *[aval_of(self.call.sigs[i]) for i in self.active]]
+            jaxpr, outs = trace_internal(program, sigs)
+            self._push = Call(f"{self.call.name}_push", sigs, outs, jaxpr=jaxpr, single=False)
+        return self._push
+
+    def pull(self, cts: tuple[int, ...], accs: tuple[int, ...]) -> Call:
+        """saved, cotangents of the outputs `cts`, accumulators `accs` -> new cotangents of the active operands.
+
+        An operand to which nothing flows gives zeros of shape (), told apart by `absent`.
+        """
+        key = (cts, accs)
+        found = self._pulls.get(key)
+        if found is None:
+            found = self._pulls[key] = self._make_pull(cts, accs)
+        return found
+
+    def _make_pull(self, cts: tuple[int, ...], accs: tuple[int, ...]) -> Call:
+        out_types = [aval_of(s) for s in self.call.out_sigs]
+        in_types = [aval_of(self.call.sigs[i]) for i in self.active]
+        present: list[int] = []
+
+        def program(*args: Any) -> list[Any]:
+            n, m = len(self.save), len(self.save) + len(cts)
+            residuals = interpret(self.residual, args[:n])
+            ct = dict(zip(cts, args[n:m], strict=True))
+            acc = dict(zip(accs, args[m:], strict=True))
+            result = transpose(
+                self.linear.closed(),
+                [*residuals, *[Linear(t) for t in in_types]],
+                [None] * len(residuals) + [acc.get(k) for k in range(len(in_types))],
+                [ct.get(k) for k in self.out_active],
+            )[len(residuals) :]
+            present[:] = [k for k, r in enumerate(result) if r is not None]
+            return [r for r in result if r is not None]
+
+        sigs = [*self.sigs, *[out_types[k] for k in cts], *[in_types[k] for k in accs]]
+        jaxpr, outs = trace_internal(program, sigs)
+        call = Call(f"{self.call.name}_pull", sigs, outs, jaxpr=jaxpr, single=False)
+        call.derived["present"] = tuple(present)
+        return call
+
+    def pull_function(self, cts: tuple[int, ...], accs: tuple[int, ...], optimistic: bool) -> Rendered:
+        """The pullback as a NumPy function; it may overwrite the accumulators.
+
+        `optimistic` multiplies plainly where a zero factor should annihilate an infinite one: right unless the result
+        holds a NaN.
+        """
+        call = self.pull(cts, accs)
+        key = ("render", optimistic)
+        found = call.derived.get(key)
+        if found is None:
+            n = len(self.save) + len(cts)
+            owned = frozenset(range(n, n + len(accs)))
+            found = call.derived[key] = render(call, optimistic=optimistic, owned=owned)
+        return found
+
+
+def _tangents(jaxpr: Jaxpr, xs: Sequence[Any], ys: Sequence[Any], tangents: dict[int, Any]) -> list[Any]:
+    """Tangents of the outputs of a program of leaf primitives, by their rules; its outputs' values are given as `ys`."""
+    consts = len(jaxpr.consts)
+    env: dict[Any, Any] = dict(zip(jaxpr.inputs, [*jaxpr.consts, *xs], strict=True))
+    known = {a: y for a, y in zip(jaxpr.outputs, ys, strict=True) if type(a) is Var}
+    t_env: dict[Any, Any] = {jaxpr.inputs[consts + i]: t for i, t in tangents.items()}
+    for e in jaxpr.eqns:
+        operands = [a.value if type(a) is Literal else env[a] for a in e.inputs]
+        if all(v in known for v in e.outputs):
+            outs = [known[v] for v in e.outputs]
+        else:
+            out = apply(primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params), operands)
+            outs = [out] if len(e.outputs) == 1 else out
+        env.update(zip(e.outputs, outs, strict=True))
+        ts = [t_env.get(a) for a in e.inputs]
+        if any(t is not None for t in ts):
+            for v, t in zip(e.outputs, e.primitive.tangent(ts, outs, *operands, **e.params), strict=True):
+                if t is not None and v.type.inexact:
+                    t_env[v] = t
+    return [t_env.get(a) for a in jaxpr.outputs]
+
+
+def _used_inputs(jaxpr: Jaxpr) -> set[Any]:
+    """Variables that the outputs depend on."""
+    used = {a for a in jaxpr.outputs if type(a) is Var}
+    for e in reversed(jaxpr.eqns):
+        if any(v in used for v in e.outputs):
+            used.update(a for a in e.inputs if type(a) is Var)
+    return used
+
+
+def rule_of(call: Call, mask: int) -> Rule:
+    """The derivative of a Call in the operands whose bits are set."""
+    rule = call.rules.get(mask)
+    if rule is None:
+        active = tuple(i for i, s in enumerate(call.sigs) if mask >> i & 1 and aval_of(s).inexact)
+        rule = call.rules[mask] = Rule(call, active)
+    return rule
+
+
+class RegionEntry:
+    """Derivative of one application of a region: a linear program and its residuals."""
+
+    __slots__ = ("active", "linear", "out_active", "out_types")
+
+    def __init__(self, linear: Jaxpr, active: tuple[int, ...], out_active: tuple[int, ...], out_types: Sequence[Any]):
+        self.linear = linear
+        self.active = active
+        self.out_active = out_active
+        self.out_types = out_types
+
+
+class Tape(Trace):
+    """Reverse mode, and linearization, of whatever runs on its tracers."""
+
+    concrete = True
+
+    def __init__(self, name: str = "grad"):
+        super().__init__()
+        self.name = name
+        self.entries: list[tuple[Any, list[int], list[Any], Any]] = []
+        self.count = 0
+        self.nested = False
+        self.locked: list[np.ndarray] = []
+        self.snapshots: dict[int, tuple[Any, np.ndarray]] = {}
+
+    def input(self, x: Any, sig: Any) -> Tracer:
+        """A tracer of the value `x`, which is active."""
+        if type(x) is Tracer:
+            self.nested = True
+        elif type(x) is np.ndarray:
+            x = self.own(x)
+        self.count += 1
+        return Tracer(self, sig, x, self.count - 1)
+
+    def own(self, x: np.ndarray) -> np.ndarray:
+        """`x` such that later writes to the user's array do not change it."""
+        if not x.flags.writeable and x.base is None:
+            return x
+        if x.nbytes >= LOCK_FROM and x.base is None:
+            x.flags.writeable = False
+            self.locked.append(x)
+            return x
+        seen = self.snapshots.get(id(x))
+        if seen is not None and same_bytes(seen[1], x):
+            return seen[1]
+        kept = x.copy()
+        self.snapshots[id(x)] = (x, kept)
+        return kept
+
+    def close(self) -> None:
+        """End of recording: tracers are dead from here, and locked arrays are the user's again."""
+        self.done = True
+        for x in self.locked:
+            x.flags.writeable = True
+        self.locked.clear()
+        self.snapshots.clear()
+
+    def apply(self, call: Call, xs: Sequence[Any]) -> Any:
+        mask, bit = 0, 1
+        slots, values = [], []
+        nested = self.nested
+        for x in xs:
+            if type(x) is Tracer:
+                if x.trace is self:
+                    mask |= bit
+                    slots.append(x.slot)
+                    values.append(x.value)
+                else:
+                    nested = True
+                    values.append(x)
+            else:
+                values.append(x)
+            bit <<= 1
+        if call.primitive is not None and call.primitive.region:
+            return self._apply_region(call, mask, slots, values)
+        rule = call.rules.get(mask)
+        if rule is None:
+            rule = rule_of(call, mask)
+        out = apply(call, values) if nested else call.run(*values)
+        if not rule.out_active:
+            return _fresh(out, values)
+        if call.single:
+            if type(out) is Tracer:
+                self.nested = True
+            n = len(values)
+            saved = [values[i] if i < n else out for i in rule.save]
+        else:
+            if any(type(y) is Tracer for y in out):
+                self.nested = True
+            everything = [*values, *out]
+            saved = [everything[i] for i in rule.save]
+        for k in rule.copy:
+            if type(saved[k]) is np.ndarray:
+                saved[k] = self.own(saved[k])
+        slot = self.count
+        if call.single:
+            self.entries.append((rule, slots, saved, slot))
+            self.count = slot + 1
+            return Tracer(self, call.out_sigs[0], out, slot)
+        outs, out_slots = list(out), []
+        for k in rule.out_active:
+            outs[k] = Tracer(self, call.out_sigs[k], out[k], slot)
+            out_slots.append(slot)
+            slot += 1
+        self.count = slot
+        self.entries.append((rule, slots, saved, tuple(out_slots)))
+        return tuple(outs)
+
+    def _apply_region(self, call: Call, mask: int, slots: list[int], values: list[Any]) -> Any:
+        region: Any = call.primitive
+        types = [aval_of(s) for s in call.sigs]
+        active = [bool(mask >> i & 1) and t.inexact for i, t in enumerate(types)]
+        outs, residuals, out_active, linear = region.linearize(active, *values, **call.params)
+        outs = list(outs)
+        if any(type(y) is Tracer for y in [*outs, *residuals]):
+            self.nested = True
+        indices = tuple(i for i, a in enumerate(active) if a)
+        flags = [bool(mask >> i & 1) for i in range(len(types))]
+        slot_of = dict(zip([i for i, f in enumerate(flags) if f], slots, strict=True))
+        out_indices = tuple(k for k, a in enumerate(out_active) if a)
+        entry = RegionEntry(linear, indices, out_indices, [aval_of(s) for s in call.out_sigs])
+        out_slots = []
+        for k in out_indices:
+            outs[k] = Tracer(self, call.out_sigs[k], outs[k], self.count)
+            out_slots.append(self.count)
+            self.count += 1
+        if out_slots:
+            owned = [self.own(r) if type(r) is np.ndarray else r for r in residuals]
+            self.entries.append((entry, [slot_of[i] for i in indices], owned, tuple(out_slots)))
+        return outs[0] if call.single else tuple(outs)
+
+    # ------------------------------------------------------------------------------------------------------- backwards
+
+    def pull(self, seeds: Sequence[tuple[int, Any]], wanted: Sequence[int]) -> list[Any]:
+        """Cotangents of the slots `wanted`, from the cotangents of some output slots. None where nothing flows.
+
+        On concrete values plain products are tried first; only if a result holds a NaN is the tape walked again with
+        products in which an exact zero annihilates an infinity.
+        """
+        if self.nested or any(type(ct) is Tracer for _, ct in seeds):
+            return self._pull_traced(seeds, wanted)
+        with np.errstate(all="ignore"):
+            result = self._pull_concrete(seeds, wanted, optimistic=True)
+            if any(_has_nan(ct) for ct in result):
+                result = self._pull_concrete(seeds, wanted, optimistic=False)
+        return result
+
+    def _pull_concrete(self, seeds: Sequence[tuple[int, Any]], wanted: Sequence[int], optimistic: bool) -> list[Any]:
+        cts: list[Any] = [None] * self.count
+        owned = bytearray(self.count)
+        for slot, ct in seeds:
+            cts[slot] = ct if cts[slot] is None else cts[slot] + ct
+        keep = {slot: None for slot in wanted}
+        for rule, slots, saved, out in reversed(self.entries):
+            if type(out) is int:
+                ct = cts[out]
+                if ct is None:
+                    continue
+                if out not in keep:
+                    cts[out] = None
+                if not rule.accumulates:
+                    f = rule.fast if optimistic else None
+                    if f is None:
+                        f = rule.pull_function((0,), (), optimistic)
+                        if optimistic:
+                            rule.fast = f
+                    results = f.function(*saved, ct)
+                    targets = [slots[k] for k in f.present] if f.partial else slots
+                else:
+                    f, results, targets = self._pull_into(rule, slots, saved, [ct], (0,), cts, owned, optimistic)
+            else:
+                present = tuple(k for k, s in zip(rule.out_active, out, strict=True) if cts[s] is not None)
+                if not present:
+                    continue
+                given = [cts[s] for s in out if cts[s] is not None]
+                for s in out:
+                    if s not in keep:
+                        cts[s] = None
+                if type(rule) is RegionEntry:
+                    f = None
+                    results = _pull_region(rule, saved, dict(zip(present, given, strict=True)))
+                    targets = slots
+                else:
+                    f, results, targets = self._pull_into(rule, slots, saved, given, present, cts, owned, optimistic)
+            fresh = f.fresh if f is not None else None
+            k = 0
+            for s, r in zip(targets, results, strict=True):
+                if r is not None:
+                    old = cts[s]
+                    new = fresh is not None and fresh[k]
+                    if old is None:
+                        cts[s] = r
+                        owned[s] = new
+                    elif old is r and owned[s]:
+                        pass
+                    elif type(old) is np.ndarray and old.size > 1024 and (owned[s] or new):
+                        buffer = old if owned[s] else r
+                        np.add(old, r, out=buffer)
+                        cts[s] = buffer
+                        owned[s] = True
+                    else:
+                        cts[s] = old + r
+                        owned[s] = True
+                k += 1
+        return [cts[s] for s in wanted]
+
+    def _pull_into(
+        self, rule: Rule, slots: Sequence[int], saved: Sequence[Any], given: Sequence[Any], present: tuple[int, ...], cts: list[Any], owned: bytearray, optimistic: bool
+    ) -> tuple[Rendered, Sequence[Any], Sequence[int]]:
+        """Pull with accumulators: those that are there are handed over, made ours first where they are not."""
+        accs = tuple(k for k in rule.accumulates if cts[slots[k]] is not None and list(slots).count(slots[k]) == 1)
+        buffers = []
+        for k in accs:
+            s = slots[k]
+            if not owned[s]:
+                cts[s] = np.array(cts[s])
+                owned[s] = True
+            buffers.append(cts[s])
+        f = rule.pull_function(present, accs, optimistic)
+        results = list(f.function(*saved, *given, *buffers))
+        for place, k in enumerate(f.present):
+            if k in accs:
+                cts[slots[k]] = results[place]
+                results[place] = None
+        return f, results, [slots[k] for k in f.present]
+
+    def _pull_traced(self, seeds: Sequence[tuple[int, Any]], wanted: Sequence[int]) -> list[Any]:
+        cts: dict[int, Any] = {}
+
+        def put(slot: int, ct: Any) -> None:
+            cts[slot] = registry.add(cts[slot], ct) if slot in cts else ct
+
+        for slot, ct in seeds:
+            put(slot, ct)
+        keep = set(wanted)
+        for rule, slots, saved, out in reversed(self.entries):
+            outs = (out,) if type(out) is int else out
+            present = tuple(k for k, s in zip(rule.out_active, outs, strict=True) if s in cts)
+            if not present:
+                continue
+            given = [cts[s] if s in keep else cts.pop(s) for s in outs if s in cts]
+            if type(rule) is RegionEntry:
+                for s, r in zip(slots, _pull_region(rule, saved, dict(zip(present, given, strict=True))), strict=True):
+                    if r is not None:
+                        put(s, r)
+                continue
+            accs = tuple(k for k in rule.accumulates if slots[k] in cts and list(slots).count(slots[k]) == 1)
+            call = rule.pull(present, accs)
+            results = apply(call, [*saved, *given, *[cts.pop(slots[k]) for k in accs]])
+            for k, r in zip(call.derived["present"], results, strict=True):
+                put(slots[k], r)
+        return [cts.get(s) for s in wanted]
+
+    # -------------------------------------------------------------------------------------------------------- forwards
+
+    def push(self, tangents: dict[int, Any], wanted: Sequence[int | None]) -> list[Any]:
+        """Tangents of the slots `wanted`, from tangents of input slots. None where nothing flows."""
+        ts = dict(tangents)
+        for rule, slots, saved, out in self.entries:
+            given = [ts.get(s) for s in slots]
+            if all(t is None for t in given):
+                continue
+            outs = (out,) if type(out) is int else out
+            if type(rule) is RegionEntry:
+                consts = len(saved)
+                types = [v.type for v in rule.linear.inputs[consts:]]
+            else:
+                types = [aval_of(rule.call.sigs[i]) for i in rule.active]
+            filled = [zeros(t) if g is None else g for g, t in zip(given, types, strict=True)]
+            if type(rule) is RegionEntry:
+                results = interpret(rule.linear, [*saved, *filled])
+            else:
+                results = apply(rule.push(), [*saved, *filled])
+            ts.update(zip(outs, results, strict=True))
+        return [None if s is None else ts.get(s) for s in wanted]
+
+
+def _pull_region(entry: RegionEntry, residuals: Sequence[Any], cts: dict[int, Any]) -> list[Any]:
+    types = [v.type for v in entry.linear.inputs[len(residuals) :]]
+    return transpose(
+        entry.linear,
+        [*residuals, *[Linear(t) for t in types]],
+        [None] * (len(residuals) + len(types)),
+        [cts.get(k) for k in entry.out_active],
+    )[len(residuals) :]
+
+
+def _has_nan(x: Any) -> bool:
+    if x is None:
+        return False
+    if type(x) is np.ndarray and x.ndim:
+        flat = x.ravel()
+        total = np.dot(flat, flat)
+        return bool(total != total) and bool(np.isnan(flat).any())
+    return bool(x != x)
+
+
+def _fresh(out: Any, values: Sequence[Any]) -> Any:
+    """A result that is no longer traced, and so the user's: never a view of somebody's buffer."""
+    if type(out) is tuple:
+        return tuple([_fresh(y, values) for y in out])
+    if type(out) is np.ndarray and (out.base is not None or any(out is v for v in values)):
+        return out.copy()
+    return out
+
+
+def linear_parts(jaxpr: Jaxpr, active: Sequence[bool]) -> tuple[Jaxpr, Jaxpr, int, tuple[bool, ...]]:
+    """Split a closed program at its derivative in the active inputs.
+
+    Returns (primal: inputs -> outputs and residuals; linear: residuals, active tangents -> tangents of the active
+    outputs; number of residuals; which outputs are active). Every residual is an output of the primal program.
+    """
+    box: dict[str, Any] = {}
+
+    def primal(*xs: Any) -> list[Any]:
+        tape = Tape("linearize")
+        inside = [tape.input(x, x.sig) if a else x for x, a in zip(xs, active, strict=True)]
+        outs = interpret(jaxpr, inside)
+        tape.close()
+        slots = [y.slot if type(y) is Tracer and y.trace is tape else None for y in outs]
+        values = [y.value if s is not None else y for y, s in zip(outs, slots, strict=True)]
+
+        def linear(*ts: Any) -> list[Any]:
+            inputs = {t.slot: u for t, u in zip([t for t, a in zip(inside, active, strict=True) if a], ts, strict=True)}
+            pushed = tape.push(inputs, slots)
+            box["active"] = tuple(t is not None for t in pushed)
+            return [t for t in pushed if t is not None]
+
+        types = [v.type for v, a in zip(jaxpr.inputs, active, strict=True) if a]
+        program, _ = trace(linear, types, "linearize", takes_all=False, sites=False)
+        box["linear"] = program.closed()
+        box["residuals"] = len(program.consts)
+        return [*values, *program.consts]
+
+    program, _ = trace(primal, [v.type for v in jaxpr.inputs], "linearize", sites=False)
+    return program, box["linear"], box["residuals"], box["active"]
+
+

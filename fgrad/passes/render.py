@@ -1,0 +1,226 @@
+'''render: a strict program as the source of one Python function of NumPy calls, and that function.
+
+For the pullback of `x * y` by both operands, the source is
+
+    def multiply_pull(a, b, c):
+        d = c * b
+        e = c * a
+        return (d, e)
+
+Broadcasts that feed only operations with NumPy's own broadcasting are not executed; the buffer of a large operand that
+dies is written again; accumulators that are ours are added into. Strictness makes this safe: every type is known.
+'''
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.calls import Call, renderer
+from ..core.ir import Eqn, Jaxpr, Literal, Var
+from ..core.trace import primitive_call
+from ..core.types import aval_of
+
+LARGE = 1024  # elements: below, a fresh NumPy result is cheaper than `out=`
+
+
+class Rendered:
+    """A rendered program: `function`, its `source`, and which results are `fresh` (own their memory)."""
+
+    __slots__ = ("fresh", "function", "partial", "present", "source")
+
+    def __init__(self, function: Callable[..., Any], source: str, fresh: tuple[bool, ...], present: tuple[int, ...], partial: bool):
+        self.function = function
+        self.source = source
+        self.fresh = fresh
+        self.present = present
+        self.partial = partial
+
+
+class _Renderer:
+    def __init__(self, jaxpr: Jaxpr, optimistic: bool, owned: frozenset[int]):
+        self.jaxpr = jaxpr
+        self.optimistic = optimistic
+        self.space: dict[str, Any] = {}
+        self.lines: list[str] = []
+        self.names: dict[Var, str] = {}
+        self.compact: dict[Var, tuple[int, ...]] = {}
+        self.root: dict[Var, Var] = {}  # whose memory a variable may share
+        self.writable: set[Var] = {jaxpr.inputs[i] for i in owned}
+        self.inputs = set(jaxpr.inputs)
+        self.uses: Counter[Var] = Counter(a for e in jaxpr.eqns for a in e.inputs if type(a) is Var)
+        self.uses.update(a for a in jaxpr.outputs if type(a) is Var)
+        self.shares: Counter[Var] = Counter()  # live names that share a root's memory
+
+    def bind(self, stem: str, value: Any) -> str:
+        name = f"{stem}{len(self.space)}"
+        self.space[name] = value
+        return name
+
+    def name(self, v: Var) -> str:
+        found = self.names.get(v)
+        if found is None:
+            found = self.names[v] = f"v{len(self.names)}"
+        return found
+
+    def literal(self, a: Literal) -> str:
+        return self.bind("lit", a.value)
+
+    def shape(self, a: Any) -> tuple[int, ...]:
+        return () if type(a) is Literal else self.compact.get(a, a.type.shape)
+
+    def full(self, a: Any, own: bool = False) -> str:
+        """Source of the operand at its full shape; where it is only as large as NumPy needs, it is broadcast first."""
+        if type(a) is Literal:
+            return self.literal(a)
+        name = self.name(a)
+        if a in self.compact:
+            self.lines.append(f"{name} = {self.bind('full', filler(a.type))}({name})")
+            del self.compact[a]
+            self.root[a] = a
+            self.writable.add(a)
+        return name
+
+    def loose(self, a: Any) -> str:
+        return self.literal(a) if type(a) is Literal else self.name(a)
+
+    def dying(self, a: Any) -> bool:
+        """Whether `a` is a buffer of this function whose last reader is the present equation."""
+        if type(a) is not Var or self.uses[a] != 1 or a in self.compact:
+            return False
+        return a in self.writable and self.root.get(a, a) is a and self.shares[a] == 0
+
+    def equation(self, e: Eqn) -> None:
+        p = e.primitive
+        out = e.outputs[0]
+        types = [a.type for a in e.inputs]
+        if p.broadcasts:
+            shape = np.broadcast_shapes(*[self.shape(a) for a in e.inputs])
+            operands = [self.loose(a) for a in e.inputs]
+            self.elementwise(e, operands, shape)
+            return
+        view = p.view(*types, **e.params)
+        if view is not None and e.inputs[0] not in self.compact:
+            source = self.loose(e.inputs[0])
+            same = view == types[0].shape
+            self.lines.append(f"{self.name(out)} = {source}" if same else f"{self.name(out)} = {source}.reshape({view})")
+            if view != out.type.shape:
+                self.compact[out] = view
+            if type(e.inputs[0]) is Var:
+                self.alias(out, e.inputs[0])
+            return
+        operands = [self.full(a) for a in e.inputs]
+        k = p.overwrites
+        if k is not None and self.dying(e.inputs[k]):
+            call = self.bind(p.name + "_write", _writer(p, e.params))
+            self.lines.append(f"{self.name(out)} = {call}({', '.join(operands)})")
+            self.writable.add(out)
+            return
+        kernel = self.bind(p.name, primitive_call(p, tuple(types), e.params).run)
+        left = ", ".join(self.name(v) for v in e.outputs)
+        if len(e.outputs) != 1 and not left.endswith(","):
+            left += ","
+        self.lines.append(f"{left} = {kernel}({', '.join(operands)})" if e.outputs else f"{kernel}({', '.join(operands)})")
+        for v in e.outputs:
+            if p.aliases:
+                for a in e.inputs:
+                    if type(a) is Var:
+                        self.alias(v, a)
+            else:
+                self.writable.add(v)
+
+    def elementwise(self, e: Eqn, operands: Sequence[str], shape: tuple[int, ...]) -> None:
+        p, out = e.primitive, e.outputs[0]
+        infix = p.optimistic if self.optimistic and p.optimistic else p.infix
+        ufunc = np.multiply if self.optimistic and p.optimistic else p.ufunc
+        name = self.name(out)
+        if ufunc is not None and out.type.size >= LARGE and shape == out.type.shape:
+            for a, source in zip(e.inputs, operands, strict=True):
+                if type(a) is Var and self.dying(a) and a.type == out.type and list(e.inputs).count(a) == 1:
+                    self.lines.append(f"{name} = {self.bind(p.name, ufunc)}({', '.join(operands)}, {source})")
+                    self.writable.add(out)
+                    return
+        if infix is not None:
+            text = f"{infix}{operands[0]}" if len(operands) == 1 else f"{operands[0]} {infix} {operands[1]}"
+        else:
+            kernel = self.bind(p.name, primitive_call(p, tuple(a.type for a in e.inputs), e.params).run)
+            text = f"{kernel}({', '.join(operands)})"
+        self.lines.append(f"{name} = {text}")
+        if shape != out.type.shape:
+            self.compact[out] = shape
+        self.writable.add(out)
+
+    def alias(self, v: Var, a: Var) -> None:
+        root = self.root.get(a, a)
+        self.root[v] = root
+        self.shares[root] += 1
+
+    def finish(self, name: str, sigs: Sequence[Any], single: bool) -> tuple[Callable[..., Any], str, tuple[bool, ...]]:
+        jaxpr = self.jaxpr
+        consts = len(jaxpr.consts)
+        for v, c in zip(jaxpr.inputs, jaxpr.consts, strict=False):
+            self.names[v] = self.bind("const", c)
+        for v, s in zip(jaxpr.inputs[consts:], sigs, strict=True):
+            if type(s) is type:  # a Python scalar: from here on strict
+                self.lines.append(f"{self.name(v)} = {self.bind('scalar', aval_of(s).dtype.type)}({self.name(v)})")
+        for e in jaxpr.eqns:
+            self.equation(e)
+            for a in e.inputs:
+                if type(a) is Var:
+                    self.uses[a] -= 1
+                    if self.uses[a] == 0 and a.type.size >= LARGE and a not in jaxpr.inputs[:consts]:
+                        if a not in e.outputs and self.names.get(a):
+                            self.lines.append(f"{self.names[a]} = None")
+        results, fresh, seen = [], [], set()
+        for a in jaxpr.outputs:
+            results.append(self.full(a))
+            root = self.root.get(a, a) if type(a) is Var else None
+            fresh.append(type(a) is Var and root is a and a in self.writable and a not in seen and self.shares[a] == 0)
+            seen.add(a)
+        arguments = ", ".join(self.name(v) for v in jaxpr.inputs[consts:])
+        result = results[0] if single else "(" + "".join(r + ", " for r in results).rstrip(" ") + ")"
+        body = "".join(f"    {line}\n" for line in self.lines)
+        safe = "".join(c if c.isalnum() else "_" for c in name)
+        source = f"def {safe}({arguments}):\n{body}    return {result}\n"
+        exec(compile(source, f"<fgrad {safe}>", "exec"), self.space)
+        return self.space[safe], source, tuple(fresh)
+
+
+def render(call: Call, *, optimistic: bool = False, owned: frozenset[int] = frozenset()) -> Rendered:
+    """The NumPy function of a Call's program.
+
+    `owned`: operands whose buffers the function may overwrite. `optimistic`: plain products where zeros annihilate.
+    """
+    r = _Renderer(call.jaxpr, optimistic, owned)
+    function, source, fresh = r.finish(call.name, call.sigs, call.single)
+    present = call.derived.get("present", tuple(range(len(call.out_sigs))))
+    return Rendered(function, source, fresh, present, "partial" in call.derived)
+
+
+def _writer(p: Any, params: dict[str, Any]) -> Callable[..., Any]:
+    return lambda *xs: p.write(*xs, **params)
+
+
+def filler(type: Any) -> Callable[[Any], Any]:
+    """A function that makes an array of that type of anything NumPy broadcasts to it."""
+    shape, dtype = type.shape, type.dtype
+    empty = np.empty
+
+    def fill(x: Any) -> Any:
+        new = empty(shape, dtype)
+        new[...] = x
+        return new
+
+    return fill
+
+
+def render_program(jaxpr: Jaxpr, name: str = "program") -> Callable[..., Any]:
+    """A closed program as a function from arrays to a tuple of arrays."""
+    types = jaxpr.in_types
+    return render(Call(name, types, jaxpr.out_types, jaxpr=jaxpr, single=False)).function
+
+
+renderer.render = lambda call: render(call).function  # type: ignore[method-assign]

@@ -1,0 +1,65 @@
+"""transpose: from a program that is linear in some inputs to the cotangents of these, accumulated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.ir import Jaxpr, Literal, Var
+from ..core.primitive import is_linear, registry
+from ..core.primitive import Linear as Linear
+from ..core.trace import apply, primitive_call, stage
+from ..core.types import ShapedArray
+
+
+def zeros(type: ShapedArray) -> Any:
+    """An array of zeros: an equation while a program is built, else an ndarray."""
+    return stage(registry.broadcast_in_dim, type.dtype.type(0), shape=type.shape, dims=())
+
+
+def transpose(jaxpr: Jaxpr, xs: Sequence[Any], accs: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
+    """New accumulators of the linear inputs.
+
+    `xs` has a value or `Linear(type)` for each input behind the consts, `accs` what has been accumulated so far (None:
+    nothing), `cts` the cotangents of the outputs (None: zero). Equations on known values run forward first; the linear
+    ones are then walked backwards. The pairing is <a, b> = Re sum(a * b), without conjugation.
+    """
+    env: dict[Any, Any] = dict(zip(jaxpr.inputs, [*jaxpr.consts, *xs], strict=True))
+    tape = []
+    for e in jaxpr.eqns:
+        operands = [a.value if type(a) is Literal else env[a] for a in e.inputs]
+        if any(is_linear(x) for x in operands):
+            for v in e.outputs:
+                env[v] = Linear(v.type)
+            tape.append((e, operands))
+        else:
+            outs = apply(primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params), operands)
+            env.update(zip(e.outputs, [outs] if len(e.outputs) == 1 else outs, strict=True))
+
+    known = len(jaxpr.consts)
+    acc: dict[Any, Any] = {
+        v: a for v, a, x in zip(jaxpr.inputs[known:], accs, xs, strict=True) if is_linear(x) and a is not None
+    }
+
+    def put(a: Any, ct: Any) -> None:
+        if ct is not None and type(a) is Var and is_linear(env[a]):
+            acc[a] = registry.add(acc[a], ct) if a in acc else ct
+
+    for a, ct in zip(jaxpr.outputs, cts, strict=True):
+        put(a, ct)
+    for e, operands in reversed(tape):
+        out_cts = [acc.pop(v, None) for v in e.outputs]
+        if all(ct is None for ct in out_cts):
+            continue
+        # an operand that occurs twice hands its accumulator over once
+        seen: set[Any] = set()
+        first = [type(a) is Var and a not in seen and not seen.add(a) for a in e.inputs]  # type: ignore[func-returns-value]
+        given = [acc.get(a) if f and is_linear(x) else None for a, f, x in zip(e.inputs, first, operands, strict=True)]
+        new = e.primitive.transpose(out_cts, given, *operands, **e.params)
+        for a, f, x, ct in zip(e.inputs, first, operands, new, strict=True):
+            if is_linear(x) and ct is not None:
+                if f:
+                    acc[a] = ct
+                else:
+                    put(a, ct)
+    return [acc.get(v) if is_linear(x) else None for v, x in zip(jaxpr.inputs[known:], xs, strict=True)]

@@ -1,0 +1,343 @@
+"""Reading and writing at indices: rectangular windows at run-time positions, and gather and scatter by index arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.effects import NONE, RAISES, Effects
+from ..core.errors import OutOfBoundsError, ShapeError, message
+from ..core.primitive import Primitive, is_linear
+from ..core.types import ShapedArray, shaped
+from .family import align, p, spread, total, type_of, zeros
+
+_INT = np.dtype(np.int64)
+
+
+def _window(shape: Sequence[int], starts: Sequence[Any], sizes: Sequence[int], strides: Sequence[int]) -> tuple[slice, ...]:
+    """The slices of a window; starts are clamped so that it lies inside (as XLA documents for dynamic_slice)."""
+    out = []
+    for n, s, m, step in zip(shape, starts, sizes, strides, strict=True):
+        span = (m - 1) * step + 1 if m else 0
+        s = min(max(int(s), 0), n - span)
+        out.append(slice(s, s + span, step))
+    return tuple(out)
+
+
+class DynamicSlice(Primitive):
+    """The window of shape `sizes` that begins at the scalar indices `starts`, every `strides`-th element."""
+
+    aliases = True
+    pulls_in_place = True
+
+    def typeof(self, x: ShapedArray, *starts: ShapedArray, sizes: Any, strides: Any) -> tuple[ShapedArray, ...]:
+        if not len(starts) == len(sizes) == len(strides) == x.ndim or any(s.shape for s in starts):
+            raise ShapeError(
+                message("dynamic_slice: needs one scalar start, one size and one stride per axis", got=x, do="check the arguments")
+            )
+        for n, m, step in zip(x.shape, sizes, strides, strict=True):
+            if m < 0 or (m and (m - 1) * step + 1 > n):
+                raise ShapeError(message(f"dynamic_slice: a window of {tuple(sizes)} does not fit", got=x, do="make it smaller"))
+        return (shaped(tuple(sizes), x.dtype),)
+
+    def run(self, x: Any, *starts: Any, sizes: Any, strides: Any) -> tuple[Any, ...]:
+        x = np.asarray(x)
+        return (np.array(x[_window(x.shape, starts, sizes, strides)], order="C")[()],)
+
+    def kernel(self, x: ShapedArray, *starts: ShapedArray, sizes: Any, strides: Any) -> Callable[..., Any]:  # type: ignore[override]
+        shape = x.shape
+        return lambda x, *starts: x[_window(shape, starts, sizes, strides)]
+
+    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *starts: Any, **params: Any) -> Sequence[Any]:
+        return (self(tangents[0], *starts, **params),)
+
+    def transpose(self, cts: Sequence[Any], accs: Sequence[Any], x: Any, *starts: Any, sizes: Any, strides: Any) -> Sequence[Any]:
+        acc = zeros(x.type) if accs[0] is None else accs[0]
+        return (p.dynamic_add_slice(acc, cts[0], *starts, strides=strides), *[None] * len(starts))
+
+    def batch(self, size: int, mapped: Sequence[bool], x: Any, *starts: Any, sizes: Any, strides: Any) -> Any:
+        if not any(mapped[1:]):
+            starts = (np.int64(0), *starts)
+            return [self(x, *starts, sizes=(size, *sizes), strides=(1, *strides))], [True]
+        x = x if mapped[0] else spread(size, x)
+        indices = _lane_indices(size, mapped[1:], x.shape[1:], starts, sizes, strides)
+        return [p.gather(x, *indices, axes=tuple(range(x.ndim)), mode="promise")], [True]
+
+    def samples(self, draw: Any) -> Any:
+        shape = draw.shape(min_dims=1)
+        sizes = tuple(draw.integer(0, n) for n in shape)
+        return [draw.array(shape), *[np.int64(draw.integer(-1, 2)) for _ in shape]], {"sizes": sizes, "strides": (1,) * len(shape)}
+
+
+def _window_indices(shape: Sequence[int], starts: Sequence[Any], sizes: Sequence[int], strides: Sequence[int], lead: tuple[int, ...]) -> list[Any]:
+    """Index arrays, one per axis, of shape lead + sizes, of windows whose starts have shape `lead`."""
+    full_shape = (*lead, *sizes)
+    out = []
+    for a, (n, s, m, step) in enumerate(zip(shape, starts, sizes, strides, strict=True)):
+        span = (m - 1) * step + 1 if m else 0
+        s = p.convert_element_type(s, dtype=_INT)
+        s = p.max(p.min(s, n - span), 0)
+        line = p.mul(p.iota(dtype=_INT, shape=full_shape, axis=len(lead) + a), step)
+        out.append(p.add(p.broadcast_in_dim(s, shape=full_shape, dims=tuple(range(len(lead)))), line))
+    return out
+
+
+class UpdateSlice(Primitive):
+    """x with the window at `starts` set to `u`, or with `u` added there."""
+
+    overwrites = 0
+
+    def __init__(self, name: str, adds: bool):
+        super().__init__(name)
+        self.adds = adds
+
+    def typeof(self, x: ShapedArray, u: ShapedArray, *starts: ShapedArray, strides: Any) -> tuple[ShapedArray, ...]:
+        p.dynamic_slice.typeof(x, *starts, sizes=u.shape, strides=strides)
+        if u.dtype != x.dtype:
+            raise ShapeError(message(f"{self.name}: the update has another dtype", got=f"{x} and {u}", do="convert it first"))
+        return (x,)
+
+    def run(self, x: Any, u: Any, *starts: Any, strides: Any) -> tuple[Any, ...]:
+        return (self.write(np.array(x), u, *starts, strides=strides),)
+
+    def write(self, x: Any, u: Any, *starts: Any, strides: Any) -> Any:
+        if not isinstance(x, np.ndarray):
+            return x + u if self.adds else u
+        window = _window(x.shape, starts, np.shape(u), strides)
+        if self.adds:
+            x[window] += u
+        else:
+            x[window] = u
+        return x
+
+    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, u: Any, *starts: Any, **params: Any) -> Sequence[Any]:
+        t, s = (zeros(type_of(v)) if w is None else w for v, w in zip((x, u), tangents[:2], strict=True))
+        return (self(t, s, *starts, **params),)
+
+    def transpose(self, cts: Sequence[Any], accs: Sequence[Any], x: Any, u: Any, *starts: Any, strides: Any) -> Sequence[Any]:
+        ct = cts[0]
+        c_u = p.dynamic_slice(ct, *starts, sizes=tuple(u.shape), strides=strides) if is_linear(u) else None
+        c_x = None
+        if is_linear(x):
+            c_x = ct if self.adds else self(ct, zeros(type_of(u)), *starts, strides=strides)
+        return (total([accs[0], c_x]), total([accs[1], c_u]), *[None] * len(starts))
+
+    def batch(self, size: int, mapped: Sequence[bool], x: Any, u: Any, *starts: Any, strides: Any) -> Any:
+        x, u = align(size, mapped[:2], (x, u))
+        if not any(mapped[2:]):
+            return [self(x, u, np.int64(0), *starts, strides=(1, *strides))], [True]
+        indices = _lane_indices(size, mapped[2:], x.shape[1:], starts, u.shape[1:], strides)
+        scatter = p.scatter_add if self.adds else p.scatter
+        return [scatter(x, u, *indices, axes=tuple(range(x.ndim)), mode="promise")], [True]
+
+    def samples(self, draw: Any) -> Any:
+        shape = draw.shape(min_dims=1)
+        sizes = tuple(draw.integer(0, n) for n in shape)
+        starts = [np.int64(draw.integer(-1, 2)) for _ in shape]
+        return [draw.array(shape), draw.array(sizes), *starts], {"strides": (1,) * len(shape)}
+
+
+def _lane_indices(size: int, mapped: Sequence[bool], shape: Any, starts: Sequence[Any], sizes: Any, strides: Any) -> list[Any]:
+    """Index arrays for all axes, the mapped one in front, of windows that begin elsewhere in each lane."""
+    lanes = [s if m else spread(size, s) for s, m in zip(starts, mapped, strict=True)]
+    lane = p.iota(dtype=_INT, shape=(size, *sizes), axis=0)
+    return [lane, *_window_indices(shape, lanes, sizes, strides, (size,))]
+
+
+def _index_effects(mode: str) -> Effects:
+    return RAISES if mode == "raise" else NONE
+
+
+def _check_indices(name: str, x: ShapedArray, indices: Sequence[ShapedArray], axes: Sequence[int]) -> tuple[int, ...]:
+    shape = indices[0].shape if indices else ()
+    if len(indices) != len(axes) or any(i.shape != shape or i.dtype.kind not in "iu" for i in indices):
+        raise ShapeError(
+            message(f"{name}: needs one integer index array per axis, all of one shape", got=", ".join(map(str, indices)), do="broadcast them first")
+        )
+    if any(not 0 <= a < x.ndim for a in axes) or list(axes) != sorted(set(axes)):
+        raise ShapeError(message(f"{name}: axes {tuple(axes)} do not fit", got=x, do="name increasing axes"))
+    return shape
+
+
+def _front(x: Any, axes: Sequence[int]) -> Any:
+    """A view of x with `axes` first."""
+    if tuple(axes) == tuple(range(len(axes))):
+        return x
+    return x.transpose((*axes, *[a for a in range(x.ndim) if a not in axes]))
+
+
+def _checked(x: Any, indices: Sequence[Any], axes: Sequence[int]) -> None:
+    for a, i in zip(axes, indices, strict=True):
+        n = x.shape[a]
+        bad = (np.less(i, -n)) | (np.greater_equal(i, n))
+        if np.any(bad):
+            worst = int(np.asarray(i)[np.asarray(bad)].flat[0]) if np.ndim(i) else int(i)
+            raise OutOfBoundsError(
+                message(
+                    f"index {worst} is out of bounds for axis {a} of size {n}",
+                    got=shaped(x.shape, x.dtype),
+                    do='correct the index, or choose mode="clip", "wrap", "fill" or "drop"',
+                )
+            )
+
+
+class Gather(Primitive):
+    """x at index arrays `indices`, one per axis of `axes`: axes of the indices first, then the remaining ones of x.
+
+    `mode` "raise": indices in [-n, n), else `OutOfBoundsError`; "promise": the caller has seen to it.
+    """
+
+    pulls_in_place = True
+
+    def typeof(self, x: ShapedArray, *indices: ShapedArray, axes: Any, mode: str) -> tuple[ShapedArray, ...]:
+        shape = _check_indices(self.name, x, indices, axes)
+        return (shaped(shape + tuple(n for a, n in enumerate(x.shape) if a not in axes), x.dtype),)
+
+    def effects(self, *types: ShapedArray, **params: Any) -> Effects:
+        return _index_effects(params["mode"])
+
+    def run(self, x: Any, *indices: Any, axes: Any, mode: str) -> tuple[Any, ...]:
+        x = np.asarray(x)
+        if mode == "raise":
+            _checked(x, indices, axes)
+        out = _front(x, axes)[tuple(indices)] if indices else x
+        return (np.array(out, order="C")[()],)
+
+    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *indices: Any, axes: Any, mode: str) -> Sequence[Any]:
+        return (self(tangents[0], *indices, axes=axes, mode="promise"),)
+
+    def transpose(self, cts: Sequence[Any], accs: Sequence[Any], x: Any, *indices: Any, axes: Any, mode: str) -> Sequence[Any]:
+        acc = zeros(x.type) if accs[0] is None else accs[0]
+        return (p.scatter_add(acc, cts[0], *indices, axes=axes, mode="promise"), *[None] * len(indices))
+
+    def batch(self, size: int, mapped: Sequence[bool], x: Any, *indices: Any, axes: Any, mode: str) -> Any:
+        up = tuple(a + 1 for a in axes)
+        if not any(mapped[1:]):
+            y = self(x, *indices, axes=up, mode=mode)
+            k = np.ndim(indices[0]) if indices else 0
+            return [p.transpose(y, axes=(k, *[a for a in range(y.ndim) if a != k])) if k else y], [True]
+        lanes = align(size, mapped[1:], indices)
+        if not mapped[0]:
+            return [self(x, *lanes, axes=axes, mode=mode)], [True]
+        lane = p.iota(dtype=_INT, shape=tuple(lanes[0].shape), axis=0)
+        lanes = [p.convert_element_type(i, dtype=_INT) for i in lanes]
+        return [self(x, lane, *lanes, axes=(0, *up), mode=mode)], [True]
+
+    def samples(self, draw: Any) -> Any:
+        shape = draw.shape(min_dims=1, min_side=1)
+        axes = tuple(i for i in range(len(shape)) if i == 0 or draw.bool())
+        lead = draw.shape(max_dims=2)
+        return [draw.array(shape), *[draw.integers(lead, -shape[a], shape[a] - 1) for a in axes]], {"axes": axes, "mode": "raise"}
+
+
+class Scatter(Primitive):
+    """x with `u` put, added, ... at the positions that `gather` with these indices would read.
+
+    `mode` as in gather, and "drop": what lies outside is left out. Repeated positions: all are added, multiplied, ...;
+    of plain writes the last one stays.
+    """
+
+    overwrites = 0
+
+    def __init__(self, name: str, at: Callable[..., Any] | None):
+        super().__init__(name)
+        self.at = at
+
+    def typeof(self, x: ShapedArray, u: ShapedArray, *indices: ShapedArray, axes: Any, mode: str) -> tuple[ShapedArray, ...]:
+        shape = _check_indices(self.name, x, indices, axes) + tuple(n for a, n in enumerate(x.shape) if a not in axes)
+        if u.shape != shape or u.dtype != x.dtype:
+            raise ShapeError(message(f"{self.name}: the update must be {x.dtype}{list(shape)}", got=u, do="broadcast and convert it first"))
+        return (x,)
+
+    def effects(self, *types: ShapedArray, **params: Any) -> Effects:
+        return _index_effects(params["mode"])
+
+    def run(self, x: Any, u: Any, *indices: Any, axes: Any, mode: str) -> tuple[Any, ...]:
+        return (self.write(np.array(x), u, *indices, axes=axes, mode=mode)[()],)
+
+    def write(self, x: Any, u: Any, *indices: Any, axes: Any, mode: str) -> Any:
+        if mode == "raise":
+            _checked(x, indices, axes)
+        if mode == "drop":
+            keep = np.ones(np.shape(indices[0]), bool)
+            for a, i in zip(axes, indices, strict=True):
+                keep &= (np.asarray(i) >= -x.shape[a]) & (np.asarray(i) < x.shape[a])
+            indices, u = tuple(np.asarray(i)[keep] for i in indices), np.asarray(u)[keep]
+        view = _front(x, axes)
+        if not indices:
+            indices = (...,)
+        if self.at is None:
+            view[tuple(indices)] = u
+        else:
+            self.at(view, tuple(indices), u)
+        return x
+
+    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, u: Any, *indices: Any, axes: Any, mode: str) -> Sequence[Any]:
+        quiet = {"axes": axes, "mode": "drop" if mode == "drop" else "promise"}
+        t, s = tangents[:2]
+        if self.name == "scatter_add":
+            t, s = (zeros(type_of(v)) if w is None else w for v, w in ((x, t), (u, s)))
+            return (self(t, s, *indices, **quiet),)
+        kept = None if t is None else p.scatter(t, zeros(type_of(u)), *indices, **quiet)
+        written = None
+        if s is not None:
+            s = _winning(s, x, indices, quiet)
+            written = p.scatter_add(zeros(type_of(x)) if kept is None else kept, s, *indices, **quiet)
+        return (kept if written is None else written,)
+
+    def transpose(self, cts: Sequence[Any], accs: Sequence[Any], x: Any, u: Any, *indices: Any, axes: Any, mode: str) -> Sequence[Any]:
+        adds = self.name == "scatter_add"
+        if is_linear(u) and not adds:
+            return super().transpose(cts, accs, x, u, *indices, axes=axes, mode=mode)
+        c_x = None
+        if is_linear(x):
+            c_x = cts[0] if adds else self(cts[0], zeros(type_of(u)), *indices, axes=axes, mode=mode)
+        c_u = _read(cts[0], indices, axes, mode) if is_linear(u) else None
+        return (total([accs[0], c_x]), total([accs[1], c_u]), *[None] * len(indices))
+
+    def batch(self, size: int, mapped: Sequence[bool], x: Any, u: Any, *indices: Any, axes: Any, mode: str) -> Any:
+        x, u = align(size, mapped[:2], (x, u))
+        up = tuple(a + 1 for a in axes)
+        lanes = [p.convert_element_type(i if m else spread(size, i), dtype=_INT) for i, m in zip(indices, mapped[2:], strict=True)]
+        lane = p.iota(dtype=_INT, shape=tuple(lanes[0].shape) if lanes else (size,), axis=0)
+        return [self(x, u, lane, *lanes, axes=(0, *up), mode=mode)], [True]
+
+    def samples(self, draw: Any) -> Any:
+        (x, *indices), params = p.gather.samples(draw)
+        rest = tuple(n for a, n in enumerate(x.shape) if a not in params["axes"])
+        return [x, draw.array(np.shape(indices[0]) + rest), *indices], params
+
+
+def _read(x: Any, indices: Sequence[Any], axes: Any, mode: str) -> Any:
+    """What a scatter with these indices wrote to; zero where it dropped."""
+    if mode != "drop":
+        return p.gather(x, *indices, axes=axes, mode="promise")
+    inside = None
+    safe = []
+    for a, i in zip(axes, indices, strict=True):
+        n = x.shape[a]
+        here = p.logical_and(p.ge(i, -n), p.lt(i, n))
+        inside = here if inside is None else p.logical_and(inside, here)
+        safe.append(p.select(here, i, zeros(type_of(i))))
+    y = p.gather(x, *safe, axes=axes, mode="promise")
+    mask = p.broadcast_in_dim(inside, shape=tuple(y.shape), dims=tuple(range(indices[0].ndim)))
+    return p.select(mask, y, zeros(type_of(y)))
+
+
+def _winning(s: Any, x: Any, indices: Sequence[Any], quiet: dict[str, Any]) -> Any:
+    """`s` where its write is the one that stays; zero where a later write to the same position replaced it."""
+    if not indices or not indices[0].shape:
+        return s
+    order = p.reshape(p.iota(dtype=_INT, shape=(int(np.prod(s.shape)),), axis=0), shape=tuple(s.shape))
+    last = p.scatter(p.broadcast_in_dim(np.int64(-1), shape=tuple(x.shape), dims=()), order, *indices, **quiet)
+    return p.select(p.eq(_read(last, indices, quiet["axes"], quiet["mode"]), order), s, zeros(type_of(s)))
+
+
+dynamic_slice = DynamicSlice("dynamic_slice")
+dynamic_update_slice = UpdateSlice("dynamic_update_slice", adds=False)
+dynamic_add_slice = UpdateSlice("dynamic_add_slice", adds=True)
+gather = Gather("gather")
+scatter = Scatter("scatter", None)
+scatter_add = Scatter("scatter_add", np.add.at)
