@@ -93,6 +93,7 @@ class Jaxpr:
         self.outputs = tuple(outputs)
         self.consts = tuple(consts)
         self.sites = sites
+        self.derived: dict[Any, Any] = {}  # what transformations and renderers made of this program, by their own keys
 
     @property
     def in_types(self) -> tuple[ShapedArray, ...]:

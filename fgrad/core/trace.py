@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .calls import Call, Function, renderer
+from .check import check, checking
 from .errors import ConcretizationError, LeakedTracerError, Site, message, user_site
 from .ir import Atom, Eqn, Jaxpr, Literal, Var
 from .primitive import Primitive, binder, registry
@@ -590,7 +591,10 @@ def trace(
     with building(builder):
         inputs = [builder.input(s) for s in sigs]
         outs = [x if type(x) is Tracer else canonical(x) for x in f(*inputs)]
-        return builder.finish(inputs, outs), [signature(x) for x in outs]
+        jaxpr = builder.finish(inputs, outs)
+    if checking():
+        check(jaxpr)
+    return jaxpr, [signature(x) for x in outs]
 
 
 def trace_internal(f: Callable[..., Sequence[Any]], sigs: Sequence[Signature]) -> tuple[Jaxpr, list[Signature]]:

@@ -206,9 +206,10 @@ class Tape(Trace):
 
     concrete = True
 
-    def __init__(self, name: str = "grad"):
+    def __init__(self, name: str = "grad", *, outlives: bool = False):
         super().__init__()
         self.name = name
+        self.outlives = outlives  # the tape is walked after the call, when the user may have written into his arrays
         self.entries: list[tuple[Any, list[int], list[Any], Any]] = []
         self.count = 0
         self.nested = False
@@ -228,7 +229,7 @@ class Tape(Trace):
         """`x` such that later writes to the user's array do not change it."""
         if not x.flags.writeable and x.base is None:
             return x
-        if x.nbytes >= LOCK_FROM and x.base is None:
+        if x.nbytes >= LOCK_FROM and x.base is None and not self.outlives:
             x.flags.writeable = False
             self.locked.append(x)
             return x

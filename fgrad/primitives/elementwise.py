@@ -182,6 +182,8 @@ is_finite = Elementwise("is_finite", np.isfinite, takes="fc", gives=lambda d: np
 is_nan = Elementwise("is_nan", np.isnan, takes="fc", gives=lambda d: np.bool_)
 nextafter = Elementwise("nextafter", np.nextafter, d=[1, None], takes=_REAL)
 
+stop_gradient = Elementwise("stop_gradient", lambda x: np.array(x)[()], d=[None])
+
 # ------------------------------------------------------------------------------------------- comparisons and choices
 
 

@@ -10,13 +10,16 @@ import numpy as np
 from ..core.effects import NONE, RAISES, Effects
 from ..core.errors import OutOfBoundsError, ShapeError, message
 from ..core.primitive import Primitive, is_linear
+from ..core.trace import stage
 from ..core.types import ShapedArray, shaped
 from .family import align, p, spread, total, type_of, zeros
 
 _INT = np.dtype(np.int64)
 
 
-def _window(shape: Sequence[int], starts: Sequence[Any], sizes: Sequence[int], strides: Sequence[int]) -> tuple[slice, ...]:
+def _window(
+    shape: Sequence[int], starts: Sequence[Any], sizes: Sequence[int], strides: Sequence[int]
+) -> tuple[slice, ...]:
     """The slices of a window; starts are clamped so that it lies inside (as XLA documents for dynamic_slice)."""
     out = []
     for n, s, m, step in zip(shape, starts, sizes, strides, strict=True):
@@ -34,12 +37,12 @@ class DynamicSlice(Primitive):
 
     def typeof(self, x: ShapedArray, *starts: ShapedArray, sizes: Any, strides: Any) -> tuple[ShapedArray, ...]:
         if not len(starts) == len(sizes) == len(strides) == x.ndim or any(s.shape for s in starts):
-            raise ShapeError(
-                message("dynamic_slice: needs one scalar start, one size and one stride per axis", got=x, do="check the arguments")
-            )
+            what = "dynamic_slice: needs one scalar start, one size and one stride per axis"
+            raise ShapeError(message(what, got=x, do="check the arguments"))
         for n, m, step in zip(x.shape, sizes, strides, strict=True):
             if m < 0 or (m and (m - 1) * step + 1 > n):
-                raise ShapeError(message(f"dynamic_slice: a window of {tuple(sizes)} does not fit", got=x, do="make it smaller"))
+                what = f"dynamic_slice: a window of {tuple(sizes)} does not fit"
+                raise ShapeError(message(what, got=x, do="make it smaller"))
         return (shaped(tuple(sizes), x.dtype),)
 
     def run(self, x: Any, *starts: Any, sizes: Any, strides: Any) -> tuple[Any, ...]:
@@ -50,10 +53,12 @@ class DynamicSlice(Primitive):
         shape = x.shape
         return lambda x, *starts: x[_window(shape, starts, sizes, strides)]
 
-    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *starts: Any, **params: Any) -> Sequence[Any]:
-        return (self(tangents[0], *starts, **params),)
+    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:
+        return (self(tangents[0], *xs[1:], **params),)
 
-    def transpose(self, cts: Sequence[Any], accs: Sequence[Any], x: Any, *starts: Any, sizes: Any, strides: Any) -> Sequence[Any]:
+    def transpose(
+        self, cts: Sequence[Any], accs: Sequence[Any], x: Any, *starts: Any, sizes: Any, strides: Any
+    ) -> Sequence[Any]:
         acc = zeros(x.type) if accs[0] is None else accs[0]
         return (p.dynamic_add_slice(acc, cts[0], *starts, strides=strides), *[None] * len(starts))
 
@@ -67,11 +72,15 @@ class DynamicSlice(Primitive):
 
     def samples(self, draw: Any) -> Any:
         shape = draw.shape(min_dims=1)
-        sizes = tuple(draw.integer(0, n) for n in shape)
-        return [draw.array(shape), *[np.int64(draw.integer(-1, 2)) for _ in shape]], {"sizes": sizes, "strides": (1,) * len(shape)}
+        strides = tuple(draw.integer(1, 2) for _ in shape)
+        sizes = tuple(draw.integer(0, -(-n // step)) for n, step in zip(shape, strides, strict=True))
+        starts = [np.int64(draw.integer(-1, 2)) for _ in shape]
+        return [draw.array(shape), *starts], {"sizes": sizes, "strides": strides}
 
 
-def _window_indices(shape: Sequence[int], starts: Sequence[Any], sizes: Sequence[int], strides: Sequence[int], lead: tuple[int, ...]) -> list[Any]:
+def _window_indices(
+    shape: Sequence[int], starts: Sequence[Any], sizes: Sequence[int], strides: Sequence[int], lead: tuple[int, ...]
+) -> list[Any]:
     """Index arrays, one per axis, of shape lead + sizes, of windows whose starts have shape `lead`."""
     full_shape = (*lead, *sizes)
     out = []
@@ -79,7 +88,7 @@ def _window_indices(shape: Sequence[int], starts: Sequence[Any], sizes: Sequence
         span = (m - 1) * step + 1 if m else 0
         s = p.convert_element_type(s, dtype=_INT)
         s = p.max(p.min(s, n - span), 0)
-        line = p.mul(p.iota(dtype=_INT, shape=full_shape, axis=len(lead) + a), step)
+        line = p.mul(stage(p.iota, dtype=_INT, shape=full_shape, axis=len(lead) + a), step)
         out.append(p.add(p.broadcast_in_dim(s, shape=full_shape, dims=tuple(range(len(lead)))), line))
     return out
 
@@ -96,7 +105,8 @@ class UpdateSlice(Primitive):
     def typeof(self, x: ShapedArray, u: ShapedArray, *starts: ShapedArray, strides: Any) -> tuple[ShapedArray, ...]:
         p.dynamic_slice.typeof(x, *starts, sizes=u.shape, strides=strides)
         if u.dtype != x.dtype:
-            raise ShapeError(message(f"{self.name}: the update has another dtype", got=f"{x} and {u}", do="convert it first"))
+            what = f"{self.name}: the update has another dtype"
+            raise ShapeError(message(what, got=f"{x} and {u}", do="convert it first"))
         return (x,)
 
     def run(self, x: Any, u: Any, *starts: Any, strides: Any) -> tuple[Any, ...]:
@@ -112,11 +122,13 @@ class UpdateSlice(Primitive):
             x[window] = u
         return x
 
-    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, u: Any, *starts: Any, **params: Any) -> Sequence[Any]:
-        t, s = (zeros(type_of(v)) if w is None else w for v, w in zip((x, u), tangents[:2], strict=True))
-        return (self(t, s, *starts, **params),)
+    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:
+        t, s = (zeros(type_of(x)) if t is None else t for x, t in zip(xs[:2], tangents[:2], strict=True))
+        return (self(t, s, *xs[2:], **params),)
 
-    def transpose(self, cts: Sequence[Any], accs: Sequence[Any], x: Any, u: Any, *starts: Any, strides: Any) -> Sequence[Any]:
+    def transpose(
+        self, cts: Sequence[Any], accs: Sequence[Any], x: Any, u: Any, *starts: Any, strides: Any
+    ) -> Sequence[Any]:
         ct = cts[0]
         c_u = p.dynamic_slice(ct, *starts, sizes=tuple(u.shape), strides=strides) if is_linear(u) else None
         c_x = None
@@ -139,10 +151,12 @@ class UpdateSlice(Primitive):
         return [draw.array(shape), draw.array(sizes), *starts], {"strides": (1,) * len(shape)}
 
 
-def _lane_indices(size: int, mapped: Sequence[bool], shape: Any, starts: Sequence[Any], sizes: Any, strides: Any) -> list[Any]:
+def _lane_indices(
+    size: int, mapped: Sequence[bool], shape: Any, starts: Sequence[Any], sizes: Any, strides: Any
+) -> list[Any]:
     """Index arrays for all axes, the mapped one in front, of windows that begin elsewhere in each lane."""
     lanes = [s if m else spread(size, s) for s, m in zip(starts, mapped, strict=True)]
-    lane = p.iota(dtype=_INT, shape=(size, *sizes), axis=0)
+    lane = stage(p.iota, dtype=_INT, shape=(size, *sizes), axis=0)
     return [lane, *_window_indices(shape, lanes, sizes, strides, (size,))]
 
 
@@ -153,9 +167,8 @@ def _index_effects(mode: str) -> Effects:
 def _check_indices(name: str, x: ShapedArray, indices: Sequence[ShapedArray], axes: Sequence[int]) -> tuple[int, ...]:
     shape = indices[0].shape if indices else ()
     if len(indices) != len(axes) or any(i.shape != shape or i.dtype.kind not in "iu" for i in indices):
-        raise ShapeError(
-            message(f"{name}: needs one integer index array per axis, all of one shape", got=", ".join(map(str, indices)), do="broadcast them first")
-        )
+        what = f"{name}: needs one integer index array per axis, all of one shape"
+        raise ShapeError(message(what, got=", ".join(map(str, indices)), do="broadcast them first"))
     if any(not 0 <= a < x.ndim for a in axes) or list(axes) != sorted(set(axes)):
         raise ShapeError(message(f"{name}: axes {tuple(axes)} do not fit", got=x, do="name increasing axes"))
     return shape
@@ -176,7 +189,7 @@ def _checked(x: Any, indices: Sequence[Any], axes: Sequence[int]) -> None:
             worst = int(np.asarray(i)[np.asarray(bad)].flat[0]) if np.ndim(i) else int(i)
             raise OutOfBoundsError(
                 message(
-                    f"index {worst} is out of bounds for axis {a} of size {n}",
+                    f"index {worst} is out of bounds for axis {a} with size {n}",
                     got=shaped(x.shape, x.dtype),
                     do='correct the index, or choose mode="clip", "wrap", "fill" or "drop"',
                 )
@@ -205,10 +218,14 @@ class Gather(Primitive):
         out = _front(x, axes)[tuple(indices)] if indices else x
         return (np.array(out, order="C")[()],)
 
-    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *indices: Any, axes: Any, mode: str) -> Sequence[Any]:
+    def tangent(
+        self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *indices: Any, axes: Any, mode: str
+    ) -> Sequence[Any]:
         return (self(tangents[0], *indices, axes=axes, mode="promise"),)
 
-    def transpose(self, cts: Sequence[Any], accs: Sequence[Any], x: Any, *indices: Any, axes: Any, mode: str) -> Sequence[Any]:
+    def transpose(
+        self, cts: Sequence[Any], accs: Sequence[Any], x: Any, *indices: Any, axes: Any, mode: str
+    ) -> Sequence[Any]:
         acc = zeros(x.type) if accs[0] is None else accs[0]
         return (p.scatter_add(acc, cts[0], *indices, axes=axes, mode="promise"), *[None] * len(indices))
 
@@ -216,12 +233,12 @@ class Gather(Primitive):
         up = tuple(a + 1 for a in axes)
         if not any(mapped[1:]):
             y = self(x, *indices, axes=up, mode=mode)
-            k = np.ndim(indices[0]) if indices else 0
+            k = indices[0].ndim if indices else 0
             return [p.transpose(y, axes=(k, *[a for a in range(y.ndim) if a != k])) if k else y], [True]
         lanes = align(size, mapped[1:], indices)
         if not mapped[0]:
             return [self(x, *lanes, axes=axes, mode=mode)], [True]
-        lane = p.iota(dtype=_INT, shape=tuple(lanes[0].shape), axis=0)
+        lane = stage(p.iota, dtype=_INT, shape=tuple(lanes[0].shape), axis=0)
         lanes = [p.convert_element_type(i, dtype=_INT) for i in lanes]
         return [self(x, lane, *lanes, axes=(0, *up), mode=mode)], [True]
 
@@ -229,26 +246,27 @@ class Gather(Primitive):
         shape = draw.shape(min_dims=1, min_side=1)
         axes = tuple(i for i in range(len(shape)) if i == 0 or draw.bool())
         lead = draw.shape(max_dims=2)
-        return [draw.array(shape), *[draw.integers(lead, -shape[a], shape[a] - 1) for a in axes]], {"axes": axes, "mode": "raise"}
+        indices = [draw.integers(lead, -shape[a], shape[a] - 1) for a in axes]
+        return [draw.array(shape), *indices], {"axes": axes, "mode": "raise"}
 
 
 class Scatter(Primitive):
-    """x with `u` put, added, ... at the positions that `gather` with these indices would read.
+    """x with `u` put at the positions that `gather` with these indices would read; of repeated ones the last stays.
 
-    `mode` as in gather, and "drop": what lies outside is left out. Repeated positions: all are added, multiplied, ...;
-    of plain writes the last one stays.
+    `mode` as in gather, and "drop": what lies outside [-n, n) is left out.
     """
 
     overwrites = 0
 
-    def __init__(self, name: str, at: Callable[..., Any] | None):
-        super().__init__(name)
-        self.at = at
+    def place(self, view: Any, index: Any, u: Any) -> None:
+        """Write `u` into an ndarray."""
+        view[index] = u
 
-    def typeof(self, x: ShapedArray, u: ShapedArray, *indices: ShapedArray, axes: Any, mode: str) -> tuple[ShapedArray, ...]:
+    def typeof(self, x: ShapedArray, u: ShapedArray, *indices: ShapedArray, axes: Any, mode: str) -> Any:
         shape = _check_indices(self.name, x, indices, axes) + tuple(n for a, n in enumerate(x.shape) if a not in axes)
         if u.shape != shape or u.dtype != x.dtype:
-            raise ShapeError(message(f"{self.name}: the update must be {x.dtype}{list(shape)}", got=u, do="broadcast and convert it first"))
+            what = f"{self.name}: the update must be {shaped(shape, x.dtype)}"
+            raise ShapeError(message(what, got=u, do="broadcast and convert it first"))
         return (x,)
 
     def effects(self, *types: ShapedArray, **params: Any) -> Effects:
@@ -263,46 +281,39 @@ class Scatter(Primitive):
         if mode == "drop":
             keep = np.ones(np.shape(indices[0]), bool)
             for a, i in zip(axes, indices, strict=True):
-                keep &= (np.asarray(i) >= -x.shape[a]) & (np.asarray(i) < x.shape[a])
+                keep &= np.greater_equal(i, -x.shape[a]) & np.less(i, x.shape[a])
             indices, u = tuple(np.asarray(i)[keep] for i in indices), np.asarray(u)[keep]
-        view = _front(x, axes)
-        if not indices:
-            indices = (...,)
-        if self.at is None:
-            view[tuple(indices)] = u
-        else:
-            self.at(view, tuple(indices), u)
+        self.place(_front(x, axes), tuple(indices) or (...,), u)
         return x
 
-    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, u: Any, *indices: Any, axes: Any, mode: str) -> Sequence[Any]:
+    def tangent(
+        self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, u: Any, *indices: Any, axes: Any, mode: str
+    ) -> Sequence[Any]:
         quiet = {"axes": axes, "mode": "drop" if mode == "drop" else "promise"}
-        t, s = tangents[:2]
-        if self.name == "scatter_add":
-            t, s = (zeros(type_of(v)) if w is None else w for v, w in ((x, t), (u, s)))
-            return (self(t, s, *indices, **quiet),)
-        kept = None if t is None else p.scatter(t, zeros(type_of(u)), *indices, **quiet)
-        written = None
-        if s is not None:
-            s = _winning(s, x, indices, quiet)
-            written = p.scatter_add(zeros(type_of(x)) if kept is None else kept, s, *indices, **quiet)
-        return (kept if written is None else written,)
+        return (self.push(tangents[0], tangents[1], outs[0], x, u, indices, quiet),)
 
-    def transpose(self, cts: Sequence[Any], accs: Sequence[Any], x: Any, u: Any, *indices: Any, axes: Any, mode: str) -> Sequence[Any]:
-        adds = self.name == "scatter_add"
-        if is_linear(u) and not adds:
+    def push(self, t: Any, s: Any, y: Any, x: Any, u: Any, indices: Sequence[Any], quiet: dict[str, Any]) -> Any:
+        """Tangent of the result from those of x and u; `quiet`: params for indices that were checked before."""
+        kept = None if t is None else p.scatter(t, zeros(type_of(u)), *indices, **quiet)
+        return kept if s is None else _added(kept, _winning(s, x, indices, quiet), x, indices, quiet)
+
+    def transpose(
+        self, cts: Sequence[Any], accs: Sequence[Any], x: Any, u: Any, *indices: Any, axes: Any, mode: str
+    ) -> Sequence[Any]:
+        if is_linear(u):
             return super().transpose(cts, accs, x, u, *indices, axes=axes, mode=mode)
-        c_x = None
-        if is_linear(x):
-            c_x = cts[0] if adds else self(cts[0], zeros(type_of(u)), *indices, axes=axes, mode=mode)
-        c_u = _read(cts[0], indices, axes, mode) if is_linear(u) else None
-        return (total([accs[0], c_x]), total([accs[1], c_u]), *[None] * len(indices))
+        c_x = self(cts[0], self.factor(u), *indices, axes=axes, mode=mode)
+        return (total([accs[0], c_x]), *[None] * (len(indices) + 1))
+
+    def factor(self, u: Any) -> Any:
+        """What the cotangent of x is scattered with: x is linear in the result where u replaces or multiplies it."""
+        return zeros(type_of(u))
 
     def batch(self, size: int, mapped: Sequence[bool], x: Any, u: Any, *indices: Any, axes: Any, mode: str) -> Any:
         x, u = align(size, mapped[:2], (x, u))
-        up = tuple(a + 1 for a in axes)
-        lanes = [p.convert_element_type(i if m else spread(size, i), dtype=_INT) for i, m in zip(indices, mapped[2:], strict=True)]
-        lane = p.iota(dtype=_INT, shape=tuple(lanes[0].shape) if lanes else (size,), axis=0)
-        return [self(x, u, lane, *lanes, axes=(0, *up), mode=mode)], [True]
+        lanes = [p.convert_element_type(i, dtype=_INT) for i in align(size, mapped[2:], indices)]
+        lane = stage(p.iota, dtype=_INT, shape=tuple(lanes[0].shape) if lanes else (size,), axis=0)
+        return [self(x, u, lane, *lanes, axes=(0, *[a + 1 for a in axes]), mode=mode)], [True]
 
     def samples(self, draw: Any) -> Any:
         (x, *indices), params = p.gather.samples(draw)
@@ -310,34 +321,117 @@ class Scatter(Primitive):
         return [x, draw.array(np.shape(indices[0]) + rest), *indices], params
 
 
+class ScatterAdd(Scatter):
+    """As scatter, but `u` is added; repeated positions get every addend."""
+
+    def place(self, view: Any, index: Any, u: Any) -> None:
+        np.add.at(view, index, u)
+
+    def push(self, t: Any, s: Any, y: Any, x: Any, u: Any, indices: Sequence[Any], quiet: dict[str, Any]) -> Any:
+        return t if s is None else _added(t, s, x, indices, quiet)
+
+    def transpose(
+        self, cts: Sequence[Any], accs: Sequence[Any], x: Any, u: Any, *indices: Any, axes: Any, mode: str
+    ) -> Sequence[Any]:
+        c_x = cts[0] if is_linear(x) else None
+        c_u = _read(cts[0], indices, axes, mode) if is_linear(u) else None
+        return (total([accs[0], c_x]), total([accs[1], c_u]), *[None] * len(indices))
+
+
+class ScatterMul(Scatter):
+    """As scatter, but multiplied by `u`; repeated positions get every factor.
+
+    The second derivative by two factors at one position is right unless one of them is exactly zero.
+    """
+
+    def place(self, view: Any, index: Any, u: Any) -> None:
+        np.multiply.at(view, index, u)
+
+    def push(self, t: Any, s: Any, y: Any, x: Any, u: Any, indices: Sequence[Any], quiet: dict[str, Any]) -> Any:
+        pushed = None if t is None else self(t, u, *indices, **quiet)
+        if s is None:
+            return pushed
+        # d y / d u_k is x times the other factors: their product from that of the non-zero ones and the count of zeros
+        one, none = p.add(zeros(type_of(x)), 1), zeros(type_of(u))
+        is_zero = p.eq(u, 0)
+        units = p.add(none, 1)
+        read = lambda v: _read(v, indices, **quiet)  # noqa: E731
+        safe = p.select(is_zero, units, u)
+        product = read(self(one, safe, *indices, **quiet))
+        zeros_here = p.scatter_add(zeros(type_of(x)), p.select(is_zero, units, none), *indices, **quiet)
+        other_zeros = p.sub(read(zeros_here), p.select(is_zero, units, none))
+        others = p.select(p.eq(other_zeros, 0), p.div(product, safe), none)
+        return _added(pushed, p.mul0(p.mul0(read(x), others), s), x, indices, quiet)
+
+    def factor(self, u: Any) -> Any:
+        return u
+
+
+class ScatterExtreme(Scatter):
+    """As scatter, but the larger or smaller of both; where several are equal they share the derivative."""
+
+    def __init__(self, name: str, ufunc: np.ufunc):
+        super().__init__(name)
+        self.combine = ufunc
+
+    def place(self, view: Any, index: Any, u: Any) -> None:
+        self.combine.at(view, index, u)
+
+    def push(self, t: Any, s: Any, y: Any, x: Any, u: Any, indices: Sequence[Any], quiet: dict[str, Any]) -> Any:
+        hit_x = p.convert_element_type(p.bit_or(p.eq(x, y), p.ne(x, x)), dtype=x.dtype)
+        hit_u = p.bit_or(p.eq(u, _read(y, indices, **quiet)), p.ne(u, u))
+        hit_u = p.convert_element_type(hit_u, dtype=x.dtype)
+        count = p.max(p.scatter_add(hit_x, hit_u, *indices, **quiet), 1)
+        kept = None if t is None else p.mul0(p.div(hit_x, count), t)
+        share = p.div(hit_u, _read(count, indices, **quiet)) if s is not None else None
+        return kept if s is None else _added(kept, p.mul0(share, s), x, indices, quiet)
+
+    def transpose(self, cts: Sequence[Any], accs: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:
+        return Primitive.transpose(self, cts, accs, *xs, **params)
+
+
+def _added(t: Any, s: Any, x: Any, indices: Sequence[Any], quiet: dict[str, Any]) -> Any:
+    """The tangent `t` of x (None: zero) with `s` added at the indices."""
+    return p.scatter_add(zeros(type_of(x)) if t is None else t, s, *indices, **quiet)
+
+
 def _read(x: Any, indices: Sequence[Any], axes: Any, mode: str) -> Any:
     """What a scatter with these indices wrote to; zero where it dropped."""
     if mode != "drop":
         return p.gather(x, *indices, axes=axes, mode="promise")
-    inside = None
-    safe = []
-    for a, i in zip(axes, indices, strict=True):
-        n = x.shape[a]
-        here = p.logical_and(p.ge(i, -n), p.lt(i, n))
-        inside = here if inside is None else p.logical_and(inside, here)
-        safe.append(p.select(here, i, zeros(type_of(i))))
+    inside, safe = inside_bounds([p.convert_element_type(i, dtype=_INT) for i in indices], [x.shape[a] for a in axes])
     y = p.gather(x, *safe, axes=axes, mode="promise")
     mask = p.broadcast_in_dim(inside, shape=tuple(y.shape), dims=tuple(range(indices[0].ndim)))
     return p.select(mask, y, zeros(type_of(y)))
+
+
+def inside_bounds(indices: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, list[Any]]:
+    """Where all int64 indices lie in [-n, n) of their axes, and indices that do everywhere (0 elsewhere)."""
+    inside, safe = None, []
+    for i, n in zip(indices, sizes, strict=True):
+        here = p.bit_and(p.ge(i, -n), p.lt(i, n))
+        inside = here if inside is None else p.bit_and(inside, here)
+        safe.append(p.select(here, i, zeros(type_of(i))))
+    return inside, safe
 
 
 def _winning(s: Any, x: Any, indices: Sequence[Any], quiet: dict[str, Any]) -> Any:
     """`s` where its write is the one that stays; zero where a later write to the same position replaced it."""
     if not indices or not indices[0].shape:
         return s
-    order = p.reshape(p.iota(dtype=_INT, shape=(int(np.prod(s.shape)),), axis=0), shape=tuple(s.shape))
-    last = p.scatter(p.broadcast_in_dim(np.int64(-1), shape=tuple(x.shape), dims=()), order, *indices, **quiet)
-    return p.select(p.eq(_read(last, indices, quiet["axes"], quiet["mode"]), order), s, zeros(type_of(s)))
+    shape = tuple(s.shape)
+    order = p.reshape(stage(p.iota, dtype=_INT, shape=(type_of(s).size,), axis=0), shape=shape)
+    nobody = stage(p.broadcast_in_dim, np.int64(-1), shape=tuple(x.shape), dims=())
+    last = _read(p.scatter(nobody, order, *indices, **quiet), indices, **quiet)
+    return p.select(p.eq(last, order), s, zeros(type_of(s)))
 
 
 dynamic_slice = DynamicSlice("dynamic_slice")
 dynamic_update_slice = UpdateSlice("dynamic_update_slice", adds=False)
 dynamic_add_slice = UpdateSlice("dynamic_add_slice", adds=True)
 gather = Gather("gather")
-scatter = Scatter("scatter", None)
-scatter_add = Scatter("scatter_add", np.add.at)
+scatter = Scatter("scatter")
+scatter_add = ScatterAdd("scatter_add")
+scatter_mul = ScatterMul("scatter_mul")
+scatter_min = ScatterExtreme("scatter_min", np.minimum)
+scatter_max = ScatterExtreme("scatter_max", np.maximum)

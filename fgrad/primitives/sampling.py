@@ -6,6 +6,7 @@ an array of keys equals a loop over the keys.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -117,11 +118,12 @@ def gamma_derivative(a: np.ndarray, sample: np.ndarray, *, log_space: bool) -> n
 
     It is that of the quantile function at a fixed probability, -(dP/da) / (dP/dx) for the regularised incomplete
     gamma function P(a, x): M. Figurnov, S. Mohamed, A. Mnih, "Implicit reparameterization gradients", NeurIPS 2018.
-    `sample` is what `gamma` gave, of the shape and dtype of `a`. Accurate to about 1e-12 in float64.
+    `sample` is what `gamma` gave, of the shape and dtype of `a`. The relative error in float64 is about 1e-12 for a
+    up to 1e6, 1e-10 for a up to 1e10.
 
     >>> import numpy as np
     >>> gamma_derivative(np.array([1.0]), np.array([1.0]), log_space=False).round(6)
-    array([0.80276])
+    array([1.173563])
     """
     dtype, shape = sample.dtype, sample.shape
     a = a.astype(np.float64).reshape(-1)
@@ -180,10 +182,10 @@ def _integral_above(a: np.ndarray, log_x: np.ndarray) -> np.ndarray:
 def _log_minus_digamma(a: np.ndarray, x: np.ndarray) -> np.ndarray:
     from scipy.special import digamma
 
-    return np.log(x / a) + (np.log(a) - digamma(a))
+    return np.log1p((x - a) / a) + (np.log(a) - digamma(a))
 
 
-def _integrate(end: np.ndarray, integrand) -> np.ndarray:
+def _integrate(end: np.ndarray, integrand: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     total = np.zeros_like(end)
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
         total += weight / 2 * integrand(end * ((node + 1) / 2))

@@ -17,9 +17,7 @@ _CHUNK = 16384  # elements: three uint32 buffers of this length stay in a core's
 _FEW = 8  # up to so many blocks, Python integers beat a hundred ufunc calls
 
 
-def threefry2x32(
-    k0: np.ndarray, k1: np.ndarray, x0: np.ndarray, x1: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def threefry2x32(k0: np.ndarray, k1: np.ndarray, x0: np.ndarray, x1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Encrypt the counter words ``(x0, x1)`` under the key words ``(k0, k1)``.
 
     The four uint32 operands broadcast against each other. The two results are fresh uint32 arrays of the broadcast

@@ -252,9 +252,7 @@ def maxwell(key: Any, shape: Shape = (), dtype: Any = float) -> Any:
     return fnp.sqrt(fnp.sum(components * components, axis=-1))
 
 
-def triangular(
-    key: Any, left: Any, mode: Any, right: Any, shape: Shape | None = None, dtype: Any = float
-) -> Any:
+def triangular(key: Any, left: Any, mode: Any, right: Any, shape: Shape | None = None, dtype: Any = float) -> Any:
     """Draw from the triangular distribution on [left, right] whose density peaks at `mode`.
 
     The three broadcast to `shape`, by default to each other; left <= mode <= right and left < right.

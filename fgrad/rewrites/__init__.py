@@ -1,1 +1,1 @@
-"""."""
+"""Rewrites keep what a program means and make it cheaper."""

@@ -1,0 +1,40 @@
+"""The transformations of functions."""
+
+from .batching import vmap
+from .custom import custom_jvp, custom_vjp
+from .derivatives import float0, grad, hessian, hvp, jacfwd, jacobian, jacrev, jvp, linearize, value_and_grad, vjp
+from .staging import (
+    ShapeDtypeStruct,
+    checkpoint,
+    closure_convert,
+    eval_shape,
+    jit,
+    linear_transpose,
+    make_jaxpr,
+    stop_gradient,
+)
+
+__all__ = [
+    "ShapeDtypeStruct",
+    "checkpoint",
+    "closure_convert",
+    "custom_jvp",
+    "custom_vjp",
+    "eval_shape",
+    "float0",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
+    "jit",
+    "jvp",
+    "linear_transpose",
+    "linearize",
+    "make_jaxpr",
+    "stop_gradient",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+]

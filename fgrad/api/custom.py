@@ -1,0 +1,284 @@
+"""custom_jvp and custom_vjp: functions with derivative rules of the user's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import update_wrapper
+from typing import Any
+
+from ..core import tree
+from ..core.errors import GradError, ShapeError, TreeError, message
+from ..core.ir import Jaxpr, Var
+from ..core.trace import Tracer, signature, trace
+from ..core.types import ShapedArray, aval_of
+from ..passes.transpose import zeros
+from ..regions.custom import custom_jvp as jvp_region
+from ..regions.custom import custom_vjp as vjp_region
+from .leaves import checked, name_of
+
+
+class _CustomRule:
+    """What both kinds share: nondifferentiable arguments, and when no rule is needed."""
+
+    kind = "custom"
+
+    def __init__(self, fun: Callable[..., Any], nondiff_argnums: Sequence[int] = (), nondiff_argnames: Sequence[str] = ()):
+        self.fun = fun
+        nums = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
+        try:
+            names = list(inspect.signature(fun).parameters)
+        except (TypeError, ValueError):
+            names = []
+        self.nondiff = tuple(sorted({*nums, *[names.index(n) for n in nondiff_argnames]}))
+        update_wrapper(self, fun, updated=())
+
+    def __get__(self, obj: Any, cls: Any = None) -> Any:
+        return self if obj is None else lambda *args, **kwargs: self(obj, *args, **kwargs)
+
+    def _split(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], list[Any]]:
+        """Nondifferentiable and differentiable positional arguments; keyword arguments find their positions."""
+        if kwargs:
+            bound = inspect.signature(self.fun).bind(*args, **kwargs)
+            bound.apply_defaults()
+            if bound.kwargs:
+                raise GradError(message(f"{self.kind} {name_of(self.fun)}: keyword-only arguments have no rule", got=list(bound.kwargs), do="pass them by position"))
+            args = bound.args
+        for i in self.nondiff:
+            if i < len(args) and type(args[i]) is Tracer:
+                raise GradError(
+                    message(
+                        f"{self.kind} {name_of(self.fun)}: argument {i} is in nondiff_argnums, but it is traced",
+                        got=args[i].aval,
+                        do="take it out of nondiff_argnums and give it a zero derivative in the rule",
+                    )
+                )
+        fixed = tuple(args[i] for i in self.nondiff if i < len(args))
+        return fixed, [a for i, a in enumerate(args) if i not in self.nondiff]
+
+    def _whole(self, fixed: Sequence[Any], moving: Sequence[Any]) -> list[Any]:
+        args: list[Any] = list(moving)
+        for i, a in zip(self.nondiff, fixed, strict=False):
+            args.insert(i, a)
+        return args
+
+    def _trace(self, f: Callable[..., Any], sigs: Sequence[Any]) -> tuple[Jaxpr, list[Any]]:
+        return trace(f, sigs, f"{self.kind} {name_of(self.fun)}")
+
+
+class custom_jvp(_CustomRule):
+    """A function with its own forward derivative, from which the reverse one follows.
+
+    nondiff_argnums: arguments that are no arrays (functions, options), given to the rule first. Set the rule with
+    `defjvp(rule)`: `rule(*nondiff, primals, tangents) -> (value, tangent)`, linear in the tangents; or with
+    `defjvps(*rules)`, one `rule(tangent, value, *primals)` per argument (None: no derivative).
+
+    Errors: `GradError` where no rule is set, or where a traced value is closed over or is in nondiff_argnums.
+
+    >>> import fgrad
+    >>> f = custom_jvp(lambda x: x * abs(x))
+    >>> f.defjvps(lambda t, y, x: 2 * abs(x) * t)
+    >>> fgrad.grad(f)(-3.0)
+    np.float64(6.0)
+    """
+
+    kind = "custom_jvp"
+    rule: Callable[..., Any] | None = None
+
+    def defjvp(self, jvp: Callable[..., Any], symbolic_zeros: bool = False) -> Callable[..., Any]:
+        """Set the rule; usable as a decorator. Absent tangents come as zeros, whatever `symbolic_zeros` says."""
+        self.rule = jvp
+        return jvp
+
+    def defjvps(self, *jvps: Callable[..., Any] | None) -> None:
+        """Set one rule per argument; their tangents are added."""
+
+        def rule(primals: Any, tangents: Any) -> Any:
+            value = self.fun(*primals)
+            parts = [f(t, value, *primals) for f, t in zip(jvps, tangents, strict=True) if f is not None]
+            total = parts[0] if parts else tree.map(lambda v: v * 0, value)
+            for part in parts[1:]:
+                total = tree.map(lambda a, b: a + b, total, part)
+            return value, total
+
+        self.rule = rule
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        fixed, moving = self._split(args, kwargs)
+        leaves, treedef = tree.flatten(tuple(moving))
+        leaves = checked(leaves, treedef, f"custom_jvp {name_of(self.fun)}: the argument")
+        if not any(type(x) is Tracer for x in leaves):
+            return self.fun(*args, **kwargs)
+        if self.rule is None:
+            raise GradError(message(f"custom_jvp {name_of(self.fun)} has no rule", do="set one with defjvp or defjvps"))
+        sigs = [signature(x) for x in leaves]
+        types = [aval_of(s) for s in sigs]
+        box: dict[str, Any] = {}
+
+        def primal(*xs: Any) -> list[Any]:
+            outs, box["tree"] = tree.flatten(self.fun(*self._whole(fixed, tree.unflatten(treedef, xs))))
+            return checked(outs, box["tree"], f"custom_jvp {name_of(self.fun)}: the result")
+
+        jaxpr, out_sigs = self._trace(primal, sigs)
+        out_types = jaxpr.out_types
+
+        def ruled(*flat: Any) -> list[Any]:
+            given = iter(flat[len(types) :])
+            tangents = [next(given) if t.inexact else x for t, x in zip(types, flat, strict=False)]
+            out = self.rule(*fixed, tree.unflatten(treedef, flat[: len(types)]), tree.unflatten(treedef, tangents))  # type: ignore[misc]
+            if not (isinstance(out, tuple | list) and len(out) == 2):
+                raise GradError(message(f"the rule of custom_jvp {name_of(self.fun)} must return (value, tangent)", got=type(out).__name__, do="return a pair"))
+            values = self._leaves(out[0], box["tree"], out_types, "value")
+            found = self._leaves(out[1], box["tree"], out_types, "tangent")
+            return [*values, *[u for u, t in zip(found, out_types, strict=True) if t.inexact]]
+
+        rule, _ = self._trace(ruled, [*sigs, *[t for t in types if t.inexact]])
+        jaxpr, rule, captured = _merged_consts(jaxpr, rule)
+        out = jvp_region(*captured, *leaves, jaxpr=jaxpr, rule=rule, captured=len(captured), name=name_of(self.fun))
+        return tree.unflatten(box["tree"], [out] if len(out_types) == 1 else list(out))
+
+    def _leaves(self, value: Any, treedef: Any, types: Sequence[ShapedArray], what: str) -> list[Any]:
+        return matched(value, treedef, types, f"the rule of custom_jvp {name_of(self.fun)}: the {what}")
+
+
+def matched(value: Any, treedef: Any, types: Sequence[ShapedArray], what: str) -> list[Any]:
+    """Leaves of what a rule returned, checked against the structure and shapes that it must have."""
+    leaves, got = tree.flatten(value)
+    if got != treedef:
+        raise TreeError(message(f"{what} has another structure than expected", got=tree.explain_mismatch(treedef, value), do="return the same structure"))
+    leaves = checked(leaves, got, what)
+    for x, t in zip(leaves, types, strict=True):
+        aval = aval_of(signature(x))
+        if aval.shape != t.shape:
+            raise ShapeError(message(f"{what} has another shape than expected ({t})", got=aval, do="return an array of that shape"))
+    return [_as_type(x, t) for x, t in zip(leaves, types, strict=True)]
+
+
+def _as_type(x: Any, t: ShapedArray) -> Any:
+    if not t.inexact or aval_of(signature(x)).dtype == t.dtype:
+        return x
+    return x.astype(t.dtype) if hasattr(x, "astype") else t.dtype.type(x)
+
+
+def _merged_consts(first: Jaxpr, second: Jaxpr) -> tuple[Jaxpr, Jaxpr, list[Any]]:
+    """Two programs with the same leading inputs for the values that either captured, and these values."""
+    captured: dict[int, Any] = {}
+    for c in (*first.consts, *second.consts):
+        captured.setdefault(id(c), c)
+    values = list(captured.values())
+    return _with_consts(first, values), _with_consts(second, values), values
+
+
+def _with_consts(jaxpr: Jaxpr, values: Sequence[Any]) -> Jaxpr:
+    mine = {id(c): v for c, v in zip(jaxpr.consts, jaxpr.inputs, strict=False)}
+    blank = [mine.get(id(c)) or _input(c) for c in values]
+    return Jaxpr([*blank, *jaxpr.inputs[len(jaxpr.consts) :]], jaxpr.eqns, jaxpr.outputs, (), jaxpr.sites)
+
+
+def _input(c: Any) -> Any:
+    return Var(aval_of(signature(c)))
+
+
+class custom_vjp(_CustomRule):
+    """A function with its own reverse derivative; forward mode is the transpose of the rule, if the rule is linear.
+
+    nondiff_argnums: arguments that are no arrays, given to `bwd` first. Set the rules with `defvjp(fwd, bwd)`:
+    `fwd(*args) -> (value, residuals)` (any pytree) and `bwd(*nondiff, residuals, ct) -> tuple of cotangents`, one per
+    differentiable argument, None for zero. The rules are traced: Python sees abstract values in them.
+
+    Errors: `GradError` where rules are missing or return no tuple of the right length, or where a traced value is closed
+    over; `LinearityError` in forward mode through a rule that is not linear in its cotangent.
+
+    >>> import fgrad
+    >>> f = custom_vjp(lambda x: x * 3.0)
+    >>> f.defvjp(lambda x: (x * 3.0, None), lambda res, ct: (ct * 5.0,))
+    >>> fgrad.grad(f)(1.0)
+    np.float64(5.0)
+    """
+
+    kind = "custom_vjp"
+    rules: tuple[Callable[..., Any], Callable[..., Any]] | None = None
+
+    def defvjp(self, fwd: Callable[..., Any], bwd: Callable[..., Any], symbolic_zeros: bool = False, optimize_remat: bool = False) -> None:
+        """Set the forward and the backward rule; absent cotangents come as zeros, whatever `symbolic_zeros` says."""
+        self.rules = (fwd, bwd)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        fixed, moving = self._split(args, kwargs)
+        leaves, treedef = tree.flatten(tuple(moving))
+        leaves = checked(leaves, treedef, f"custom_vjp {name_of(self.fun)}: the argument")
+        if not any(type(x) is Tracer for x in leaves):
+            return self.fun(*args, **kwargs)
+        if self.rules is None:
+            raise GradError(message(f"custom_vjp {name_of(self.fun)} has no rules", do="set them with defvjp(fwd, bwd)"))
+        fwd, bwd = self.rules
+        sigs = [signature(x) for x in leaves]
+        types = [aval_of(s) for s in sigs]
+        box: dict[str, Any] = {}
+
+        def primal(*xs: Any) -> list[Any]:
+            outs, box["tree"] = tree.flatten(self.fun(*self._whole(fixed, tree.unflatten(treedef, xs))))
+            return checked(outs, box["tree"], f"custom_vjp {name_of(self.fun)}: the result")
+
+        jaxpr, _ = self._trace(primal, sigs)
+        out_types = jaxpr.out_types
+
+        def forward(*xs: Any) -> list[Any]:
+            out = fwd(*self._whole(fixed, tree.unflatten(treedef, xs)))
+            if not (isinstance(out, tuple | list) and len(out) == 2):
+                raise GradError(message(f"fwd of custom_vjp {name_of(self.fun)} must return (value, residuals)", got=type(out).__name__, do="return a pair"))
+            values = matched(out[0], box["tree"], out_types, f"fwd of custom_vjp {name_of(self.fun)}: the value")
+            # residuals that are no arrays (options, None) are kept as they are
+            rest, box["residuals"] = tree.flatten(out[1])
+            return [*values, *checked(rest, box["residuals"], f"fwd of custom_vjp {name_of(self.fun)}: the residual")]
+
+        ahead, _ = self._trace(forward, sigs)
+        residual_types = ahead.out_types[len(out_types) :]
+        count = len(residual_types)
+
+        def backward(*flat: Any) -> list[Any]:
+            given = iter(flat[count:])
+            cts = [next(given) if t.inexact else zeros(t) for t in out_types]
+            found = bwd(*fixed, tree.unflatten(box["residuals"], flat[:count]), tree.unflatten(box["tree"], cts))
+            return self._cotangents(found, moving, types)
+
+        back, _ = self._trace(backward, [*residual_types, *[t for t in out_types if t.inexact]])
+        jaxpr, ahead, captured = _merged_consts(jaxpr, ahead)
+        if back.consts:
+            ahead, back, captured, jaxpr = _residual_consts(ahead, back, captured, jaxpr)
+        out = vjp_region(*captured, *leaves, jaxpr=jaxpr, fwd=ahead, bwd=back, captured=len(captured), name=name_of(self.fun))
+        return tree.unflatten(box["tree"], [out] if len(out_types) == 1 else list(out))
+
+    def _cotangents(self, found: Any, moving: Sequence[Any], types: Sequence[ShapedArray]) -> list[Any]:
+        who = f"bwd of custom_vjp {name_of(self.fun)}"
+        if not isinstance(found, tuple | list) or len(found) != len(moving):
+            size = f"{type(found).__name__} of {len(found)}" if isinstance(found, tuple | list) else type(found).__name__
+            raise GradError(message(f"{who} must return a tuple of {len(moving)} cotangents", got=size, do="return one entry per differentiable argument, None for zero"))
+        out: list[Any] = []
+        k = 0
+        for i, (c, a) in enumerate(zip(found, moving, strict=True)):
+            structure = tree.structure(a)
+            n = structure.num_leaves
+            mine = types[k : k + n]
+            k += n
+            if c is None:
+                out += [zeros(t) for t in mine if t.inexact]
+                continue
+            leaves = matched(c, structure, mine, f"{who}: the cotangent of argument {i}") if any(t.inexact for t in mine) else []
+            out += [x for x, t in zip(leaves, mine, strict=False) if t.inexact]
+        return out
+
+
+def _residual_consts(ahead: Jaxpr, back: Jaxpr, captured: list[Any], jaxpr: Jaxpr) -> tuple[Jaxpr, Jaxpr, list[Any], Jaxpr]:
+    """Values that bwd captured become captured operands, and residuals of fwd."""
+    values = list({id(c): c for c in (*captured, *back.consts)}.values())
+    old = len(captured)
+    extra = [_input(c) for c in values[old:]]
+    place = {id(c): v for c, v in zip(values, [*ahead.inputs[:old], *extra], strict=True)}
+    inputs = [*ahead.inputs[:old], *extra, *ahead.inputs[old:]]
+    n = len(jaxpr.outputs)
+    rest = ahead.outputs[n:]
+    new_ahead = Jaxpr(inputs, ahead.eqns, [*ahead.outputs[:n], *[place[id(c)] for c in back.consts], *rest], (), ahead.sites)
+    more = [_input(c) for c in values[old:]]
+    new_jaxpr = Jaxpr([*jaxpr.inputs[:old], *more, *jaxpr.inputs[old:]], jaxpr.eqns, jaxpr.outputs, (), jaxpr.sites)
+    return new_ahead, back.closed(), values, new_jaxpr

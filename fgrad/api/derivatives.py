@@ -1,0 +1,533 @@
+"""grad, vjp, jvp and what is made of them.
+
+Outside jit these run the function once on concrete values: Python control flow works, and every operation is a NumPy
+call that also goes on a tape. Inside another trace the same operations are recorded there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from ..core import tree
+from ..core.errors import GradError, ShapeError, TreeError, message
+from ..core.primitive import registry as p
+from ..core.trace import Tracer, signature
+from ..core.types import aval_of
+from ..passes.jvp import Dual, split
+from ..passes.linearize import Tape
+from .batching import vmap
+from .leaves import Own, checked, name_of
+
+
+def _normalized(argnums: int | Sequence[int], count: int, f: Callable[..., Any]) -> tuple[int, ...]:
+    nums = (argnums,) if isinstance(argnums, int | np.integer) else tuple(argnums)
+    for n in nums:
+        if not -count <= n < count:
+            raise GradError(
+                message(
+                    f"argnums names positional argument {n}, but {name_of(f)} was called with {count}",
+                    got=f"argnums={argnums}",
+                    do="pass differentiated arguments by position",
+                )
+            )
+    return tuple(n % count for n in nums)
+
+
+def _check_differentiable(x: Any, what: str, allow_int: bool, holomorphic: bool) -> bool:
+    """Whether a leaf is to be differentiated; `GradError` where it cannot be."""
+    dtype = aval_of(signature(x)).dtype
+    if dtype.kind in "biu":
+        if allow_int:
+            return False
+        raise GradError(
+            message(
+                f"{what} holds integers or booleans, which have no derivative",
+                got=f"{dtype}{list(np.shape(x)) if type(x) is not Tracer else list(x.shape)}",
+                do="pass floats (3.0, not 3; x.astype(float)), choose other argnums, or set allow_int=True",
+            )
+        )
+    if holomorphic and dtype.kind != "c":
+        raise GradError(
+            message("holomorphic=True needs complex arguments", got=dtype, do="pass complex values, or leave holomorphic out")
+        )
+    return True
+
+
+# dtype of derivatives by integers: they carry nothing
+float0 = np.dtype([("float0", np.void, 0)])
+
+
+def _zero_like(x: Any) -> Any:
+    aval = aval_of(signature(x))
+    if not aval.inexact:
+        return np.zeros(aval.shape, float0)
+    return np.zeros(aval.shape, aval.dtype) if aval.shape else aval.dtype.type(0)
+
+
+def _unwrapped(tape: Any, y: Any, own: Own) -> Any:
+    return own(y.value if type(y) is Tracer and y.trace is tape else y)
+
+
+def value_and_grad(
+    fun: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+) -> Callable[..., Any]:
+    """A function that returns the value of `fun` and its gradient.
+
+    fun: returns a real scalar (with `has_aux`, a pair of it and any pytree; with `holomorphic`, a complex scalar).
+    argnums: which positional arguments are differentiated; each is a pytree of float or complex arrays.
+    Returns `(value, gradient)`, with `has_aux` `((value, aux), gradient)`. The gradient has the structure, shapes and
+    dtypes of the argument, a tuple of such for several argnums. For complex arguments z = x + iy it is
+    df/dx - i df/dy.
+
+    Errors: `GradError` for a loss that is no scalar, integer arguments, argnums out of range; `LeafError` for leaves
+    that are no arrays.
+
+    >>> value_and_grad(lambda x: x**2)(3.0)
+    (np.float64(9.0), np.float64(6.0))
+    """
+
+    @wraps(fun, updated=())
+    def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
+        nums = (argnums,) if type(argnums) is int and 0 <= argnums < len(args) else _normalized(argnums, len(args), fun)
+        chosen: Any = args[nums[0]] if len(nums) == 1 else tuple([args[n] for n in nums])
+        if type(chosen) is np.ndarray:
+            leaves, treedef = [chosen], None
+        else:
+            leaves, treedef = tree.flatten(chosen)
+        leaves = checked(leaves, treedef, f"{name_of(fun)}: the differentiated argument")
+        tape = Tape("grad")
+        try:
+            traced = []
+            for x in leaves:
+                if _check_differentiable(x, f"{name_of(fun)}: the differentiated argument", allow_int, holomorphic):
+                    traced.append(tape.input(x, signature(x)))
+                else:
+                    traced.append(x)
+            inside = list(args)
+            rebuilt = traced[0] if treedef is None else tree.unflatten(treedef, traced)
+            if len(nums) == 1:
+                inside[nums[0]] = rebuilt
+            else:
+                for n, a in zip(nums, rebuilt, strict=True):
+                    inside[n] = a
+            out = fun(*inside, **kwargs)
+            aux = None
+            if has_aux:
+                out, aux = _pair(out, fun)
+            value, seed, slot = _loss(tape, out, fun, holomorphic)
+        finally:
+            tape.close()
+        wanted = [t.slot if type(t) is Tracer and t.trace is tape else 0 for t in traced]
+        cts = tape.pull([(slot, seed)], wanted) if slot is not None else [None] * len(wanted)
+        own = Own(leaves)
+        grads = []
+        for x, t, ct in zip(leaves, traced, cts, strict=True):
+            active = type(t) is Tracer and t.trace is tape
+            grads.append(_zero_like(x) if ct is None or not active else own(ct))
+        gradient = grads[0] if treedef is None else tree.unflatten(treedef, grads)
+        if len(nums) == 1 and not isinstance(argnums, int | np.integer):
+            gradient = (gradient,)
+        value = own(value)
+        if has_aux:
+            return (value, tree.map(lambda y: _unwrapped(tape, y, own) if _is_array(y) else y, aux)), gradient
+        return value, gradient
+
+    return value_and_gradient
+
+
+def _is_array(y: Any) -> bool:
+    return type(y) is Tracer or isinstance(y, np.ndarray | np.generic)
+
+
+def _pair(out: Any, fun: Callable[..., Any]) -> tuple[Any, Any]:
+    if not (isinstance(out, tuple) and len(out) == 2):
+        raise GradError(
+            message(f"with has_aux=True {name_of(fun)} must return a pair (loss, aux)", got=type(out).__name__, do="return (loss, aux)")
+        )
+    return out
+
+
+def _loss(tape: Tape, out: Any, fun: Callable[..., Any], holomorphic: bool) -> tuple[Any, Any, int | None]:
+    """Value, seed and slot of a scalar loss."""
+    if type(out) is Tracer:
+        aval = out.aval
+    else:
+        try:
+            aval = aval_of(signature(out))
+        except TypeError:
+            raise GradError(
+                message(
+                    f"grad needs a function that returns a scalar; {name_of(fun)} returned a {type(out).__name__}",
+                    got=repr(out)[:80],
+                    do="return one number; use has_aux=True for further results, jacrev for several outputs",
+                )
+            ) from None
+    if aval.shape != ():
+        raise GradError(
+            message(
+                f"grad needs a scalar loss; {name_of(fun)} returned an array",
+                got=aval,
+                do="reduce it (.sum(), .mean()), or use jacrev for all its elements",
+            )
+        )
+    kind = aval.dtype.kind
+    if kind not in ("c" if holomorphic else "f"):
+        raise GradError(
+            message(
+                f"{name_of(fun)} must return a {'complex' if holomorphic else 'real floating'} scalar",
+                got=aval,
+                do="take real() or abs() of a complex loss, or set holomorphic=True" if kind == "c" else "return a float",
+            )
+        )
+    seed = aval.dtype.type(1)
+    if type(out) is Tracer and out.trace is tape:
+        return out.value, seed, out.slot
+    return out, seed, None
+
+
+def grad(
+    fun: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+) -> Callable[..., Any]:
+    """A function that returns the gradient of `fun`; arguments as in `value_and_grad`.
+
+    With `has_aux` the result is `(gradient, aux)`.
+
+    >>> grad(lambda x, y: x * y)(3.0, 4.0)
+    np.float64(4.0)
+    """
+    both = value_and_grad(fun, argnums, has_aux, holomorphic, allow_int)
+
+    @wraps(fun, updated=())
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        value, result = both(*args, **kwargs)
+        return (result, value[1]) if has_aux else result
+
+    return gradient
+
+
+def _recorded(fun: Callable[..., Any], primals: Sequence[Any], name: str) -> tuple[Tape, list[Any], Any, list[Any], Any]:
+    """Run `fun` on a tape that outlives the call: tape, input tracers, in structure, output leaves, out structure."""
+    leaves, treedef = tree.flatten(tuple(primals))
+    leaves = checked(leaves, treedef, f"{name_of(fun)}: the argument")
+    tape = Tape(name, outlives=True)
+    try:
+        traced = [tape.input(x, signature(x)) if aval_of(signature(x)).inexact else x for x in leaves]
+        outs, out_tree = tree.flatten(fun(*tree.unflatten(treedef, traced)))
+        outs = checked(outs, out_tree, f"{name_of(fun)}: the result")
+    finally:
+        tape.close()
+    return tape, traced, treedef, outs, out_tree
+
+
+def _slot(tape: Tape, y: Any) -> int | None:
+    return y.slot if type(y) is Tracer and y.trace is tape else None
+
+
+def _matching(given: Any, treedef: Any, types: Sequence[Any], what: str) -> list[Any]:
+    """Leaves of a tangent or cotangent, checked against structure, shapes and dtypes."""
+    leaves, got = tree.flatten(given)
+    if got != treedef:
+        raise TreeError(message(f"{what}: another structure than expected", got=tree.explain_mismatch(treedef, given), do="give it the same structure"))
+    out = []
+    for i, (x, t) in enumerate(zip(leaves, types, strict=True)):
+        if not t.inexact:
+            out.append(None)
+            continue
+        (x,) = checked([x], tree.LEAF, what)
+        aval = aval_of(signature(x))
+        if aval.shape != t.shape or (type(signature(x)) is not type and aval.dtype != t.dtype):
+            path = tree.keystr(tree.leaves_with_path(tree.unflatten(treedef, list(range(len(leaves)))))[i][0])
+            raise ShapeError(message(f"{what}{path} must be {t}", got=aval, do="give it the shape and dtype of the value it belongs to"))
+        out.append(x if type(x) is Tracer or type(signature(x)) is not type else t.dtype.type(x))
+    return out
+
+
+def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """The value of `fun` and a function that maps cotangents of the value to cotangents of the primals.
+
+    primals: pytrees of arrays. Returns `(value, vjp_fun)` (with `has_aux`, `fun` returns `(value, aux)` and the result is
+    `(value, vjp_fun, aux)`). `vjp_fun(ct)` takes a pytree like the value and returns a tuple, one entry per primal; it
+    owns all it needs and may be called again. Cotangents of integer primals have dtype `float0`.
+
+    Errors: `TreeError` and `ShapeError` for a cotangent that does not match the value, naming the path.
+
+    >>> y, pull = vjp(lambda x: x * x, 3.0)
+    >>> pull(1.0)
+    (np.float64(6.0),)
+    """
+    aux_box: list[Any] = []
+
+    def called(*xs: Any) -> Any:
+        out = fun(*xs)
+        if has_aux:
+            out, aux = _pair(out, fun)
+            aux_box.append(aux)
+        return out
+
+    called.__name__ = name_of(fun)
+    tape, traced, treedef, outs, out_tree = _recorded(called, primals, "vjp")
+    types = [aval_of(signature(y)) for y in outs]
+    slots = [_slot(tape, y) for y in outs]
+
+    def vjp_fun(ct: Any) -> Any:
+        cts = _matching(ct, out_tree, types, f"the cotangent of {name_of(fun)}")
+        seeds = [(s, c) for s, c in zip(slots, cts, strict=True) if s is not None and c is not None]
+        active = [type(t) is Tracer and t.trace is tape for t in traced]
+        found = iter(tape.pull(seeds, [t.slot for t, a in zip(traced, active, strict=True) if a]))
+        own = Own([c for c in cts if c is not None])
+        result = []
+        for t, a in zip(traced, active, strict=True):
+            ct_in = next(found) if a else None
+            result.append(_zero_like(t) if ct_in is None else own(ct_in))
+        return tree.unflatten(treedef, result)
+
+    own = Own()
+    value = tree.unflatten(out_tree, [own(y.value if s is not None else y) for y, s in zip(outs, slots, strict=True)])
+    if has_aux:
+        aux = tree.map(lambda y: _unwrapped(tape, y, own) if _is_array(y) else y, aux_box[0])
+        return value, vjp_fun, aux
+    return value, vjp_fun
+
+
+def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """The value of `fun` and its derivative in the direction `tangents`.
+
+    primals, tangents: tuples of pytrees of equal structure, shapes and dtypes (tangents of integers: anything, ignored).
+    Returns `(value, tangent)`, with `has_aux` `(value, tangent, aux)`.
+
+    Errors: `TreeError` and `ShapeError` where tangents do not match the primals.
+
+    >>> jvp(lambda x: x * x, (3.0,), (1.0,))
+    (np.float64(9.0), np.float64(6.0))
+    """
+    if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
+        raise TreeError(
+            message("jvp takes tuples of primals and of tangents", got=f"{type(primals).__name__}, {type(tangents).__name__}", do="write jvp(f, (x,), (t,))")
+        )
+    leaves, treedef = tree.flatten(tuple(primals))
+    leaves = checked(leaves, treedef, f"{name_of(fun)}: the primal")
+    types = [aval_of(signature(x)) for x in leaves]
+    ts = _matching(tuple(tangents), treedef, types, f"the tangent of {name_of(fun)}")
+    aux = None
+    with Dual().open() as dual:
+        inside = [x if t is None else dual.input(_snapshot(x), signature(x), t) for x, t in zip(leaves, ts, strict=True)]
+        out = fun(*tree.unflatten(treedef, inside))
+        if has_aux:
+            out, aux = _pair(out, fun)
+        outs, out_tree = tree.flatten(out)
+        outs = checked(outs, out_tree, f"{name_of(fun)}: the result")
+    values, out_ts = split(dual, outs)
+    own = Own([*leaves, *[t for t in ts if t is not None]])
+    value = tree.unflatten(out_tree, [own(v) for v in values])
+    tangent = tree.unflatten(out_tree, [_zero_like(v) if t is None else own(t) for v, t in zip(values, out_ts, strict=True)])
+    if has_aux:
+        return value, tangent, tree.map(lambda y: _unwrapped(dual, y, own) if _is_array(y) else y, aux)
+    return value, tangent
+
+
+def _snapshot(x: Any) -> Any:
+    return x.copy() if type(x) is np.ndarray else x
+
+
+def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """The value of `fun` and its derivative at the primals as a linear function of tangents.
+
+    Returns `(value, jvp_fun)` (with `has_aux` also aux); `jvp_fun(*tangents)` takes pytrees like the primals and may be
+    called again at the cost of the linear part alone.
+
+    >>> y, push = linearize(lambda x: x * x, 3.0)
+    >>> push(1.0)
+    np.float64(6.0)
+    """
+    aux_box: list[Any] = []
+
+    def called(*xs: Any) -> Any:
+        out = fun(*xs)
+        if has_aux:
+            out, aux = _pair(out, fun)
+            aux_box.append(aux)
+        return out
+
+    called.__name__ = name_of(fun)
+    tape, traced, treedef, outs, out_tree = _recorded(called, primals, "linearize")
+    in_types = [aval_of(signature(t)) for t in traced]
+    slots = [_slot(tape, y) for y in outs]
+    own = Own()
+    values = [own(y.value if s is not None else y) for y, s in zip(outs, slots, strict=True)]
+
+    def jvp_fun(*tangents: Any) -> Any:
+        ts = _matching(tuple(tangents), treedef, in_types, f"the tangent of {name_of(fun)}")
+        given = {t.slot: u for t, u in zip(traced, ts, strict=True) if u is not None and type(t) is Tracer and t.trace is tape}
+        with np.errstate(all="ignore"):
+            found = tape.push(given, slots)
+        mine = Own([t for t in ts if t is not None])
+        return tree.unflatten(out_tree, [_zero_like(v) if t is None else mine(t) for v, t in zip(values, found, strict=True)])
+
+    value = tree.unflatten(out_tree, values)
+    if has_aux:
+        return value, jvp_fun, tree.map(lambda y: _unwrapped(tape, y, own) if _is_array(y) else y, aux_box[0])
+    return value, jvp_fun
+
+
+def _basis(types: Sequence[Any], k: int) -> list[Any]:
+    """Unit vectors of all leaves' elements, stacked: for leaf k its own, for the others zeros."""
+    total = types[k].size
+    out = []
+    for i, t in enumerate(types):
+        if i == k:
+            out.append(np.eye(total, dtype=t.dtype).reshape(total, *t.shape))
+        else:
+            out.append(np.zeros((total, *t.shape), t.dtype))
+    return out
+
+
+def _check_jacobian(types: Sequence[Any], holomorphic: bool, what: str) -> None:
+    for t in types:
+        if t.dtype.kind != ("c" if holomorphic else "f"):
+            raise GradError(
+                message(
+                    f"{what} must be {'complex' if holomorphic else 'real floating'}",
+                    got=t,
+                    do="use holomorphic=True for complex differentiable functions, or differentiate real and imaginary parts",
+                )
+            )
+
+
+def _reshaped(x: Any, shape: tuple[int, ...]) -> Any:
+    return p.reshape(x, shape=shape) if type(x) is Tracer else np.reshape(x, shape)[()]
+
+
+def _to_back(x: Any) -> Any:
+    """The first axis last."""
+    axes = (*range(1, x.ndim), 0)
+    return p.transpose(x, axes=axes) if type(x) is Tracer else np.ascontiguousarray(np.transpose(x, axes))
+
+
+def _jacobian(fun: Callable[..., Any], argnums: Any, has_aux: bool, holomorphic: bool, mode: str) -> Callable[..., Any]:
+    @wraps(fun, updated=())
+    def jacobian_fun(*args: Any, **kwargs: Any) -> Any:
+        nums = _normalized(argnums, len(args), fun)
+        several = not isinstance(argnums, int | np.integer)
+        aux_box: list[Any] = []
+
+        def partial(*chosen: Any) -> Any:
+            inside = list(args)
+            for n, a in zip(nums, chosen, strict=True):
+                inside[n] = a
+            out = fun(*inside, **kwargs)
+            if has_aux:
+                out, aux = _pair(out, fun)
+                aux_box.append(aux)
+            return out
+
+        partial.__name__ = name_of(fun)
+        tape, traced, treedef, outs, out_tree = _recorded(partial, [args[n] for n in nums], "jacobian")
+        in_types = [aval_of(signature(t)) for t in traced]
+        out_types = [aval_of(signature(y)) for y in outs]
+        _check_jacobian(in_types, holomorphic, f"the arguments of jacobian({name_of(fun)})")
+        _check_jacobian(out_types, holomorphic, f"the results of {name_of(fun)}")
+        slots = [_slot(tape, y) for y in outs]
+        in_slots = [t.slot for t in traced]
+        forward = mode == "fwd" or (mode == "auto" and sum(t.size for t in in_types) < sum(t.size for t in out_types))
+        blocks: dict[tuple[int, int], Any] = {}
+        if forward:
+            for j, t in enumerate(in_types):
+
+                def push(*ts: Any) -> list[Any]:
+                    found = tape.push(dict(zip(in_slots, ts, strict=True)), slots)
+                    return [np.zeros(u.shape, u.dtype) if y is None else y for y, u in zip(found, out_types, strict=True)]
+
+                with np.errstate(all="ignore"):
+                    columns = vmap(push, axis_size=t.size)(*_basis(in_types, j)) if t.size else [np.zeros((0, *u.shape), u.dtype) for u in out_types]
+                for i, (c, u) in enumerate(zip(columns, out_types, strict=True)):
+                    blocks[i, j] = _reshaped(_to_back(c), (*u.shape, *t.shape))
+        else:
+            for i, u in enumerate(out_types):
+
+                def pull(*cts: Any) -> list[Any]:
+                    seeds = [(s, c) for s, c in zip(slots, cts, strict=True) if s is not None]
+                    found = tape.pull(seeds, in_slots)
+                    return [np.zeros(t.shape, t.dtype) if y is None else y for y, t in zip(found, in_types, strict=True)]
+
+                with np.errstate(all="ignore"):
+                    rows = vmap(pull, axis_size=u.size)(*_basis(out_types, i)) if u.size else [np.zeros((0, *t.shape), t.dtype) for t in in_types]
+                for j, (r, t) in enumerate(zip(rows, in_types, strict=True)):
+                    blocks[i, j] = _reshaped(r, (*u.shape, *t.shape))
+        own = Own()
+        result = []
+        for i in range(len(out_types)):
+            row = tree.unflatten(treedef, [own(blocks[i, j]) for j in range(len(in_types))])
+            result.append(row if several else row[0])
+        jac = tree.unflatten(out_tree, result)
+        if has_aux:
+            return jac, tree.map(lambda y: _unwrapped(tape, y, own) if _is_array(y) else y, aux_box[0])
+        return jac
+
+    return jacobian_fun
+
+
+def jacfwd(fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Callable[..., Any]:
+    """A function that returns the Jacobian of `fun`, column by column in forward mode: for few inputs.
+
+    Every leaf of the value becomes a pytree like the argument, its arrays of shape value.shape + argument.shape.
+
+    >>> jacfwd(lambda x: x * np.array([1.0, 2.0]))(3.0)
+    array([1., 2.])
+    """
+    return _jacobian(fun, argnums, has_aux, holomorphic, "fwd")
+
+
+def jacrev(fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Callable[..., Any]:
+    """A function that returns the Jacobian of `fun`, row by row in reverse mode: for few outputs. Shapes as in `jacfwd`.
+
+    >>> jacrev(lambda x: x[0] * x[1])(np.array([2.0, 3.0]))
+    array([3., 2.])
+    """
+    return _jacobian(fun, argnums, has_aux, holomorphic, "rev")
+
+
+def jacobian(fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Callable[..., Any]:
+    """A function that returns the Jacobian of `fun` in the cheaper mode: forward if there are fewer inputs than outputs.
+
+    >>> jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+    return _jacobian(fun, argnums, has_aux, holomorphic, "auto")
+
+
+def hessian(fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Callable[..., Any]:
+    """A function that returns the matrix of second derivatives of `fun`: forward over reverse mode.
+
+    Blocks have shape value.shape + argument.shape + argument.shape.
+
+    >>> hessian(lambda x: (x**3).sum())(np.array([1.0, 2.0]))
+    array([[ 6.,  0.],
+           [ 0., 12.]])
+    """
+    return jacfwd(jacrev(fun, argnums, has_aux, holomorphic), argnums, has_aux, holomorphic)
+
+
+def hvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The Hessian of a scalar function times a vector, without the Hessian (Pearlmutter 1994): forward over reverse.
+
+    primals, tangents: tuples of pytrees as for `jvp`. Returns one pytree like the primals (a tuple if there are several).
+
+    >>> hvp(lambda x: (x**3).sum(), (np.array([1.0, 2.0]),), (np.array([1.0, 0.0]),))
+    array([6., 0.])
+    """
+    nums = tuple(range(len(primals)))
+    gradient = grad(fun, 0 if len(nums) == 1 else nums)
+    return jvp(gradient, primals, tangents)[1]

@@ -1,0 +1,66 @@
+"""What goes in and comes out of transformed functions: checked leaves in, arrays that are the user's own out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core import tree
+from ..core.errors import LeafError, describe_site, message
+from ..core.trace import Tracer
+from ..core.types import canonical
+
+
+def checked(leaves: Sequence[Any], treedef: Any, what: str) -> list[Any]:
+    """Leaves as tracers, native arrays or Python scalars; `LeafError` names the path of what is none of these."""
+    out = []
+    for i, x in enumerate(leaves):
+        if type(x) is Tracer:
+            out.append(x)
+            continue
+        try:
+            out.append(canonical(x))
+        except LeafError:
+            path = tree.keystr(tree.leaves_with_path(tree.unflatten(treedef, list(range(len(leaves)))))[i][0])
+            raise LeafError(
+                message(
+                    f"{what}{path} is no array and no number",
+                    got=f"{type(x).__name__}: {repr(x)[:60]}",
+                    do="pass arrays and numbers; mark other arguments static or close over them",
+                )
+            ) from None
+    return out
+
+
+class Own:
+    """Makes results the caller's own: fresh, writable, C-contiguous, sharing memory with nothing."""
+
+    __slots__ = ("seen",)
+
+    def __init__(self, inputs: Sequence[Any] = ()):
+        self.seen = {id(x) for x in inputs if type(x) is np.ndarray}
+
+    def __call__(self, x: Any) -> Any:
+        if type(x) is np.ndarray:
+            if x.ndim == 0:
+                return x[()]
+            if x.base is not None or not x.flags.carray or id(x) in self.seen:
+                x = np.array(x, order="C")
+            self.seen.add(id(x))
+            return x
+        if type(x) is Tracer or isinstance(x, np.generic):
+            return x
+        return np.asarray(x)[()]
+
+
+def name_of(f: Callable[..., Any]) -> str:
+    """A function's name for people."""
+    return getattr(f, "__name__", None) or type(f).__name__
+
+
+def where_defined(f: Callable[..., Any]) -> str:
+    """A function's name, file and line."""
+    code = getattr(f, "__code__", None)
+    return name_of(f) if code is None else f"{name_of(f)} ({describe_site((code, 0)).split(' in ')[0]})"

@@ -1,0 +1,40 @@
+"""checkpoint: a program that keeps only its inputs and computes everything else again where its derivative is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.ir import Jaxpr
+from ..core.trace import trace
+from ..passes.linearize import linear_parts
+from .call import Call, interpret, memo, one_equation
+
+
+def _recomputing(jaxpr: Jaxpr, active: tuple[bool, ...]) -> tuple[Jaxpr, tuple[bool, ...]]:
+    """Inputs, active tangents -> tangents of the active outputs, with the primal computed again inside."""
+    primal, linear, count, out_active = linear_parts(jaxpr, active)
+
+    def program(*args: Any) -> list[Any]:
+        n, m = len(jaxpr.inputs), len(jaxpr.outputs)
+        results = interpret(primal, args[:n])
+        return interpret(linear, [*results[m : m + count], *args[n:]])
+
+    types = [v.type for v in jaxpr.inputs]
+    found, _ = trace(program, [*types, *[t for t, a in zip(types, active, strict=True) if a]], "checkpoint", sites=False)
+    return found, out_active
+
+
+class Checkpoint(Call):
+    """As `call`, but its linear half is a region that computes the primal again; nothing is merged across its border."""
+
+    def linearize(self, active: Sequence[bool], *xs: Any, jaxpr: Jaxpr, name: str) -> Any:
+        active = tuple(active)
+        outs = self(*xs, jaxpr=jaxpr, name=name)
+        program, out_active = memo(jaxpr, ("recompute", active), lambda: _recomputing(jaxpr, active))
+        closed = memo(program, "closed", program.closed)
+        outer = memo(closed, "one", lambda: one_equation(self, closed.in_types, {"jaxpr": closed, "name": name}))
+        return ([outs] if len(jaxpr.outputs) == 1 else outs), [*program.consts, *xs], out_active, outer
+
+
+checkpoint = Checkpoint("checkpoint")

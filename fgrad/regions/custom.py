@@ -1,0 +1,282 @@
+"""custom_jvp, custom_vjp: programs with derivative rules of the user's, which are programs too.
+
+The first `captured` operands are values that the function closed over; the rules say nothing of them, so they may not
+be differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.effects import Effects
+from ..core.errors import GradError, message
+from ..core.ir import Eqn, Jaxpr, Var
+from ..core.primitive import Region, is_linear, registry
+from ..core.trace import trace
+from ..core.types import ShapedArray
+from ..passes.interpret import interpret
+from ..passes.jvp import jvp_program
+from ..passes.linearize import linear_parts
+from ..passes.transpose import zeros
+from ..passes.vmap import batch_program
+from .call import execute, inlined, memo, transposed_program
+
+
+def _check_captured(kind: str, flags: Sequence[bool], captured: int, name: str) -> None:
+    if any(flags[:captured]):
+        raise GradError(
+            message(
+                f"{kind} function '{name}' closes over a value that is being differentiated",
+                do="pass the value as an argument, so that the rule can give its derivative",
+            )
+        )
+
+
+def _filled(tangents: Sequence[Any], types: Sequence[ShapedArray]) -> list[Any]:
+    return [zeros(t) if x is None else x for x, t in zip(tangents, types, strict=True) if t.inexact]
+
+
+class _Custom(Region):
+    """What both kinds share: the primal program and its types."""
+
+    def typeof(self, *types: ShapedArray, **params: Any) -> tuple[ShapedArray, ...]:
+        return params["jaxpr"].out_types
+
+    def effects(self, *types: ShapedArray, **params: Any) -> Effects:
+        return params["jaxpr"].effects
+
+    def run(self, *xs: Any, **params: Any) -> tuple[Any, ...]:
+        return execute(params["jaxpr"], xs)
+
+
+class CustomJvp(_Custom):
+    """`rule`: captured, operands, tangents of the inexact operands -> outputs, tangents of the inexact outputs."""
+
+    def jvp(self, tangents: Sequence[Any], *xs: Any, jaxpr: Jaxpr, rule: Jaxpr, captured: int, name: str) -> Any:
+        _check_captured("the custom_jvp", [t is not None for t in tangents], captured, name)
+        types = jaxpr.in_types
+        results = interpret(rule, [*xs, *_filled(tangents[captured:], types[captured:])])
+        n = len(jaxpr.outputs)
+        rest = iter(results[n:])
+        return results[:n], [next(rest) if t.inexact else None for t in jaxpr.out_types]
+
+    def linearize(self, active: Sequence[bool], *xs: Any, jaxpr: Jaxpr, rule: Jaxpr, captured: int, name: str) -> Any:
+        active = tuple(active)
+        _check_captured("the custom_jvp", active, captured, name)
+        primal, linear, count = memo(rule, ("split", active), lambda: self._split(jaxpr, rule, captured, active))
+        results = interpret(primal, xs)
+        n = len(jaxpr.outputs)
+        return results[:n], results[n : n + count], tuple(t.inexact for t in jaxpr.out_types), linear
+
+    @staticmethod
+    def _split(jaxpr: Jaxpr, rule: Jaxpr, captured: int, active: tuple[bool, ...]) -> tuple[Jaxpr, Jaxpr, int]:
+        """The rule as primal program with residuals, and linear program of the active tangents."""
+        n = len(jaxpr.inputs)
+        primal, linear, count = split_linear(inlined(rule), n, len(jaxpr.outputs))
+        types = jaxpr.in_types
+
+        def program(*args: Any) -> list[Any]:
+            ts = iter(args[count:])
+            tangents = [next(ts) if a else None for a in active]
+            return interpret(linear, [*args[:count], *_filled(tangents[captured:], types[captured:])])
+
+        ins = [v.type for v in linear.inputs[:count]] + [t for t, a in zip(types, active, strict=True) if a]
+        return primal, trace(program, ins, "custom_jvp", sites=False)[0], count
+
+    def batch(self, size: int, mapped: Sequence[bool], *xs: Any, jaxpr: Jaxpr, rule: Jaxpr, captured: int, name: str) -> Any:
+        mapped = tuple(mapped)
+        body, marks = memo(jaxpr, ("batch all", mapped, size), lambda: batch_program(jaxpr, mapped, size, True))
+        inexact = [m for m, t in zip(mapped[captured:], jaxpr.in_types[captured:], strict=True) if t.inexact]
+        ruled, _ = memo(
+            rule, ("batch all", mapped, size), lambda: batch_program(rule, [*mapped, *inexact], size, True)
+        )
+        return _results(self(*xs, jaxpr=body, rule=ruled, captured=captured, name=name), body), marks
+
+    def samples(self, draw: Any) -> Any:
+        t = draw.type()
+        p = draw.registry
+        jaxpr, _ = trace(lambda x: [p.sin(x)], [t], "a sample")
+        rule, _ = trace(lambda x, u: [p.sin(x), p.mul(p.cos(x), u)], [t, t], "a sample")
+        return [draw.array(t.shape)], {"jaxpr": jaxpr, "rule": rule, "captured": 0, "name": "sample"}
+
+
+def split_linear(rule: Jaxpr, known: int, outs: int) -> tuple[Jaxpr, Jaxpr, int]:
+    """Split a program at what depends on inputs behind the first `known`.
+
+    Returns (primal: known inputs -> first `outs` outputs, residuals; linear: residuals, other inputs -> other outputs;
+    number of residuals).
+    """
+    linear_vars: set[Any] = set(rule.inputs[known:])
+    first, second = [], []
+    for e in rule.eqns:
+        if any(a in linear_vars for a in e.inputs):
+            linear_vars.update(e.outputs)
+            second.append(e)
+        else:
+            first.append(e)
+    needed: dict[Var, None] = {}
+    for e in second:
+        needed.update({a: None for a in e.inputs if type(a) is Var and a not in linear_vars})
+    needed.update({a: None for a in rule.outputs[outs:] if type(a) is Var and a not in linear_vars})
+    residuals = list(needed)
+    primal = Jaxpr(rule.inputs[:known], first, [*rule.outputs[:outs], *residuals], (), rule.sites)
+    if any(a in linear_vars for a in rule.outputs[:outs]):
+        raise GradError(message("a custom_jvp rule whose primal output depends on tangents", do="return fun's value as the first result"))
+    fresh = {v: Var(v.type) for v in [*residuals, *rule.inputs[known:]]}
+    moved = [Eqn(e.primitive, [fresh.get(a, a) for a in e.inputs], e.params, e.outputs, e.origin) for e in second]
+    inputs = [fresh[v] for v in [*residuals, *rule.inputs[known:]]]
+    linear = Jaxpr(inputs, moved, [fresh.get(a, a) for a in rule.outputs[outs:]], (), rule.sites)
+    return primal, linear, len(residuals)
+
+
+def _results(out: Any, jaxpr: Jaxpr) -> list[Any]:
+    return [out] if len(jaxpr.outputs) == 1 else list(out)
+
+
+class CustomVjp(_Custom):
+    """`fwd`: operands -> outputs, residuals; `bwd`: residuals, cotangents of inexact outputs -> those of inexact operands."""
+
+    def jvp(self, tangents: Sequence[Any], *xs: Any, **params: Any) -> Any:
+        active = [t is not None for t in tangents]
+        outs, residuals, out_active, linear = self.linearize(active, *xs, **params)
+        found = iter(interpret(linear, [*residuals, *[t for t in tangents if t is not None]]))
+        return outs, [next(found) if a else None for a in out_active]
+
+    def linearize(self, active: Sequence[bool], *xs: Any, jaxpr: Jaxpr, fwd: Jaxpr, bwd: Jaxpr, captured: int, name: str) -> Any:
+        active = tuple(active)
+        _check_captured("the custom_vjp", active, captured, name)
+        results = interpret(fwd, xs)
+        n = len(jaxpr.outputs)
+        residuals = results[n:]
+        linear = memo(bwd, ("linear", active, len(residuals)), lambda: self._linear(jaxpr, bwd, captured, active, len(residuals), name))
+        return results[:n], residuals, tuple(t.inexact for t in jaxpr.out_types), linear
+
+    @staticmethod
+    def _linear(jaxpr: Jaxpr, bwd: Jaxpr, captured: int, active: tuple[bool, ...], count: int, name: str) -> Jaxpr:
+        types = jaxpr.in_types
+
+        def program(*args: Any) -> list[Any]:
+            ts = iter(args[count:])
+            tangents = [next(ts) if a else None for a in active]
+            filled = _filled(tangents[captured:], types[captured:])
+            return _results(custom_linear(*args[:count], *filled, bwd=bwd, residuals=count, name=name), _Outs(len(bwd.in_types) - count))
+
+        ins = [*bwd.in_types[:count], *[t for t, a in zip(types, active, strict=True) if a]]
+        return trace(program, ins, "custom_vjp", sites=False)[0]
+
+    def batch(
+        self, size: int, mapped: Sequence[bool], *xs: Any, jaxpr: Jaxpr, fwd: Jaxpr, bwd: Jaxpr, captured: int, name: str
+    ) -> Any:
+        mapped = tuple(mapped)
+        n = len(jaxpr.outputs)
+        body, marks = memo(jaxpr, ("batch all", mapped, size), lambda: batch_program(jaxpr, mapped, size, True))
+        ahead, _ = memo(fwd, ("batch all", mapped, size), lambda: batch_program(fwd, mapped, size, True))
+        back, _ = memo(bwd, ("batch all", size), lambda: batch_program(bwd, [True] * len(bwd.inputs), size, True))
+        mine = tuple(m for m, t in zip(mapped[captured:], jaxpr.in_types[captured:], strict=True) if t.inexact)
+        if not all(mine):
+            back = memo(back, ("summed", mine), lambda: _summed(back, mine))
+
+        return _results(self(*xs, jaxpr=body, fwd=ahead, bwd=back, captured=captured, name=name), body), marks
+
+    def samples(self, draw: Any) -> Any:
+        t = draw.type()
+        p = draw.registry
+        jaxpr, _ = trace(lambda x: [p.sin(x)], [t], "a sample")
+        fwd, _ = trace(lambda x: [p.sin(x), p.cos(x)], [t], "a sample")
+        bwd, _ = trace(lambda c, ct: [p.mul(c, ct)], [t, t], "a sample")
+        return [draw.array(t.shape)], {"jaxpr": jaxpr, "fwd": fwd, "bwd": bwd, "captured": 0, "name": "sample"}
+
+
+class _Outs:
+    """Just enough of a program for `_results`: a number of outputs."""
+
+    def __init__(self, n: int):
+        self.outputs = (None,) * n
+
+
+def _summed(bwd: Jaxpr, mapped: Sequence[bool]) -> Jaxpr:
+    """A batched backward program whose cotangents of unmapped operands are summed over the lanes."""
+
+    def program(*args: Any) -> list[Any]:
+        outs = interpret(bwd, args)
+        return [y if m else registry.reduce_sum(y, axes=(0,)) for y, m in zip(outs, mapped, strict=True)]
+
+    return trace(program, bwd.in_types, "vmap", sites=False)[0].closed()
+
+
+class CustomLinear(Region):
+    """The linear map whose transpose is the backward rule `bwd`: residuals, tangents -> tangents.
+
+    Running it transposes the rule, which must then be linear in its cotangents; transposing it runs the rule.
+    """
+
+    def typeof(self, *types: ShapedArray, bwd: Jaxpr, residuals: int, name: str) -> tuple[ShapedArray, ...]:
+        return bwd.in_types[residuals:]
+
+    def effects(self, *types: ShapedArray, **params: Any) -> Effects:
+        return params["bwd"].effects
+
+    def forward(self, bwd: Jaxpr, residuals: int) -> Jaxpr:
+        """The rule transposed, as a program."""
+
+        def make() -> Jaxpr:
+            n = len(bwd.inputs)
+            flags = tuple(i >= residuals for i in range(n))
+            program, present = transposed_program(inlined(bwd), flags, (True,) * len(bwd.outputs), (False,) * n)
+
+            def full(*args: Any) -> list[Any]:
+                found = iter(interpret(program, args))
+                return [next(found) if p else zeros(t) for p, t in zip(present, bwd.in_types[residuals:], strict=True)]
+
+            return trace(full, [*bwd.in_types[:residuals], *bwd.out_types], "custom_vjp", sites=False)[0].closed()
+
+        return memo(bwd, "forward", make)
+
+    def run(self, *xs: Any, bwd: Jaxpr, residuals: int, name: str) -> tuple[Any, ...]:
+        return execute(self.forward(bwd, residuals), xs)
+
+    def jvp(self, tangents: Sequence[Any], *xs: Any, bwd: Jaxpr, residuals: int, name: str) -> Any:
+        body = self.forward(bwd, residuals)
+        active = tuple(t is not None for t in tangents)
+        program, out_active = memo(body, ("jvp", active), lambda: jvp_program(body, active))
+        results = interpret(program, [*xs, *[t for t in tangents if t is not None]])
+        rest = iter(results[len(body.outputs) :])
+        return results[: len(body.outputs)], [next(rest) if a else None for a in out_active]
+
+    def linearize(self, active: Sequence[bool], *xs: Any, bwd: Jaxpr, residuals: int, name: str) -> Any:
+        body = self.forward(bwd, residuals)
+        active = tuple(active)
+        primal, linear, count, out_active = memo(body, ("linearize", active), lambda: linear_parts(body, active))
+        results = interpret(primal, xs)
+        n = len(body.outputs)
+        return results[:n], results[n : n + count], out_active, linear
+
+    def transpose(self, cts: Sequence[Any], accs: Sequence[Any], *xs: Any, bwd: Jaxpr, residuals: int, name: str) -> Sequence[Any]:
+        if any(is_linear(x) for x in xs[:residuals]):
+            return super().transpose(cts, accs, *xs, bwd=bwd, residuals=residuals, name=name)
+        filled = [zeros(t) if c is None else c for c, t in zip(cts, bwd.in_types[residuals:], strict=True)]
+        outs = interpret(bwd, [*xs[:residuals], *filled])
+        found = [o if is_linear(x) else None for o, x in zip(outs, xs[residuals:], strict=True)]
+        added = [a if c is None else c if a is None else registry.add(a, c) for a, c in zip(accs[residuals:], found, strict=True)]
+        return [*[None] * residuals, *added]
+
+    def batch(self, size: int, mapped: Sequence[bool], *xs: Any, bwd: Jaxpr, residuals: int, name: str) -> Any:
+        back, _ = memo(bwd, ("batch all", size), lambda: batch_program(bwd, [True] * len(bwd.inputs), size, True))
+        lanes = [
+            x if m else registry.broadcast_in_dim(x, shape=(size, *t.shape), dims=tuple(range(1, t.ndim + 1)))
+            for x, m, t in zip(xs, mapped, [*bwd.in_types[:residuals], *bwd.out_types], strict=True)
+        ]
+        out = self(*lanes, bwd=back, residuals=residuals, name=name)
+        count = len(bwd.in_types) - residuals
+        return _results(out, _Outs(count)), [True] * count  # type: ignore[arg-type]
+
+    def samples(self, draw: Any) -> Any:
+        t = draw.type()
+        bwd, _ = trace(lambda c, ct: [draw.registry.mul(c, ct)], [t, t], "a sample")
+        return [draw.array(t.shape), draw.array(t.shape)], {"bwd": bwd, "residuals": 1, "name": "sample"}
+
+
+custom_jvp = CustomJvp("custom_jvp")
+custom_vjp = CustomVjp("custom_vjp")
+custom_linear = CustomLinear("custom_linear")

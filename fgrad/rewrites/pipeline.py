@@ -1,0 +1,27 @@
+"""The ordered, named list of rewrites that jit applies to a program before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..core.check import check, checking
+from ..core.ir import Jaxpr
+from .algebra import algebra
+from .cse import cse
+from .dce import dce
+
+PIPELINE: list[tuple[str, Callable[[Jaxpr], Jaxpr]]] = [
+    ("dce", dce),
+    ("algebra", algebra),
+    ("cse", cse),
+    ("dce after cse", dce),
+]
+
+
+def simplify(jaxpr: Jaxpr) -> Jaxpr:
+    """The program after all rewrites; with FGRAD_CHECK=1 each result is checked."""
+    for name, rewrite in PIPELINE:
+        jaxpr = rewrite(jaxpr)
+        if checking():
+            check(jaxpr, name)
+    return jaxpr
