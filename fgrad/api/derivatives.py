@@ -16,7 +16,7 @@ from ..core import tree
 from ..core.errors import GradError, ShapeError, TreeError, message
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, signature
-from ..core.types import aval_of
+from ..core.types import aval_of, canonical
 from ..passes.jvp import Dual, split
 from ..passes.linearize import Tape
 from .batching import vmap
@@ -37,24 +37,20 @@ def _normalized(argnums: int | Sequence[int], count: int, f: Callable[..., Any])
     return tuple(n % count for n in nums)
 
 
-def _check_differentiable(x: Any, what: str, allow_int: bool, holomorphic: bool) -> bool:
-    """Whether a leaf is to be differentiated; `GradError` where it cannot be."""
-    dtype = aval_of(signature(x)).dtype
-    if dtype.kind in "biu":
-        if allow_int:
-            return False
+def _check_differentiable(aval: Any, fun: Callable[..., Any], allow_int: bool, holomorphic: bool) -> None:
+    """`GradError` for a leaf that cannot be differentiated."""
+    if not aval.inexact and not allow_int:
         raise GradError(
             message(
-                f"{what} holds integers or booleans, which have no derivative",
-                got=f"{dtype}{list(np.shape(x)) if type(x) is not Tracer else list(x.shape)}",
+                f"{name_of(fun)}: the differentiated argument holds integers or booleans, which have no derivative",
+                got=aval,
                 do="pass floats (3.0, not 3; x.astype(float)), choose other argnums, or set allow_int=True",
             )
         )
-    if holomorphic and dtype.kind != "c":
+    if aval.inexact and holomorphic and aval.dtype.kind != "c":
         raise GradError(
-            message("holomorphic=True needs complex arguments", got=dtype, do="pass complex values, or leave holomorphic out")
+            message("holomorphic=True needs complex arguments", got=aval, do="pass complex values, or leave holomorphic out")
         )
-    return True
 
 
 # dtype of derivatives by integers: they carry nothing
@@ -94,26 +90,29 @@ def value_and_grad(
     (np.float64(9.0), np.float64(6.0))
     """
 
+    single = isinstance(argnums, int | np.integer)
+
     @wraps(fun, updated=())
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
-        nums = (argnums,) if type(argnums) is int and 0 <= argnums < len(args) else _normalized(argnums, len(args), fun)
-        chosen: Any = args[nums[0]] if len(nums) == 1 else tuple([args[n] for n in nums])
-        if type(chosen) is np.ndarray:
-            leaves, treedef = [chosen], None
+        count = len(args)
+        nums = (argnums,) if single and 0 <= argnums < count else _normalized(argnums, count, fun)  # type: ignore[operator]
+        chosen: Any = args[nums[0]] if single else tuple([args[n] for n in nums])
+        cls = type(chosen)
+        if cls is np.ndarray or cls is float or cls is Tracer or cls is np.float64:
+            leaves, treedef = [chosen if cls is Tracer else canonical(chosen)], None
         else:
             leaves, treedef = tree.flatten(chosen)
-        leaves = checked(leaves, treedef, f"{name_of(fun)}: the differentiated argument")
+            leaves = checked(leaves, treedef, f"{name_of(fun)}: the differentiated argument")
+        sigs = [signature(x) for x in leaves]
+        for s in sigs:
+            if s is not float and (holomorphic or not aval_of(s).inexact):
+                _check_differentiable(aval_of(s), fun, allow_int, holomorphic)
         tape = Tape("grad")
         try:
-            traced = []
-            for x in leaves:
-                if _check_differentiable(x, f"{name_of(fun)}: the differentiated argument", allow_int, holomorphic):
-                    traced.append(tape.input(x, signature(x)))
-                else:
-                    traced.append(x)
+            traced = [tape.input(x, s) if s is float or aval_of(s).inexact else x for x, s in zip(leaves, sigs, strict=True)]
             inside = list(args)
             rebuilt = traced[0] if treedef is None else tree.unflatten(treedef, traced)
-            if len(nums) == 1:
+            if single:
                 inside[nums[0]] = rebuilt
             else:
                 for n, a in zip(nums, rebuilt, strict=True):
@@ -125,16 +124,14 @@ def value_and_grad(
             value, seed, slot = _loss(tape, out, fun, holomorphic)
         finally:
             tape.close()
-        wanted = [t.slot if type(t) is Tracer and t.trace is tape else 0 for t in traced]
-        cts = tape.pull([(slot, seed)], wanted) if slot is not None else [None] * len(wanted)
+        active = [t for t in traced if type(t) is Tracer and t.trace is tape]
+        cts = iter(tape.pull([(slot, seed)], [t.slot for t in active]) if slot is not None else [None] * len(active))
         own = Own(leaves)
         grads = []
-        for x, t, ct in zip(leaves, traced, cts, strict=True):
-            active = type(t) is Tracer and t.trace is tape
-            grads.append(_zero_like(x) if ct is None or not active else own(ct))
+        for x, t in zip(leaves, traced, strict=True):
+            ct = next(cts) if type(t) is Tracer and t.trace is tape else None
+            grads.append(_zero_like(x) if ct is None else own(ct))
         gradient = grads[0] if treedef is None else tree.unflatten(treedef, grads)
-        if len(nums) == 1 and not isinstance(argnums, int | np.integer):
-            gradient = (gradient,)
         value = own(value)
         if has_aux:
             return (value, tree.map(lambda y: _unwrapped(tape, y, own) if _is_array(y) else y, aux)), gradient

@@ -50,7 +50,7 @@ class Own:
                 x = np.array(x, order="C")
             self.seen.add(id(x))
             return x
-        if type(x) is Tracer or isinstance(x, np.generic):
+        if type(x) is np.float64 or type(x) is Tracer or isinstance(x, np.generic):
             return x
         return np.asarray(x)[()]
 

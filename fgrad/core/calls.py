@@ -130,9 +130,10 @@ class Function:
 
 
 class _Renderer:
-    """Slots that later folders fill: how an expansion is traced, and how a strict program becomes a NumPy function."""
+    """Slots that later folders fill: how expansions are traced and simplified, how a strict program becomes NumPy code."""
 
     trace: Callable[[Callable[..., Sequence[Any]], Sequence[Signature]], tuple[Jaxpr, list[Signature]]]
+    simplify: Callable[[Jaxpr], Jaxpr] = staticmethod(lambda jaxpr: jaxpr)
     render: Callable[[Call], Callable[..., Any]]
 
 

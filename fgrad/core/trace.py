@@ -50,7 +50,15 @@ class Trace:
 
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         """Outputs of the call on operands of which at least one is traced."""
-        raise NotImplementedError
+        raise AssertionError(f"{type(self).__name__} has no apply")
+
+    def apply1(self, call: Call, x: Any) -> Any:
+        """`apply` to one traced operand."""
+        return self.apply(call, (x,))
+
+    def apply2(self, call: Call, x: Any, y: Any) -> Any:
+        """`apply` to two operands."""
+        return self.apply(call, (x, y))
 
     @contextmanager
     def open(self) -> Iterator[Any]:
@@ -341,52 +349,68 @@ def _unary(function: Function) -> Callable[..., Any]:
         builder = _state.builder
         if builder is not None and builder.level > trace.level:
             trace = builder
-        return trace.apply(call, (x,))
+        return trace.apply1(call, x)
 
     return face
 
 
 def _binary(function: Function) -> Callable[..., Any]:
-    calls = function.calls
+    traced = binary_operator(function)
 
     def face(x: Any, y: Any, *statics: Any, **named: Any) -> Any:
+        if type(x) is not Tracer and type(y) is not Tracer:
+            return run_untraced(function, (x, y), statics, named)
+        if not statics and not named:
+            out = traced(x, y)
+            return signature_of(y if type(x) is Tracer else x) if out is NotImplemented else out
+        xs = tuple([v if type(v) is Tracer else canonical(v) for v in (x, y)])
+        return apply(function.call((signature(xs[0]), signature(xs[1])), _hashable(statics), _hashable(named)), xs)
+
+    return face
+
+
+def binary_operator(function: Function) -> Callable[[Any, Any], Any]:
+    """The function on two operands of which one is traced; NotImplemented where the other is no array and no number."""
+    get = function.calls.get
+
+    def operator(x: Any, y: Any) -> Any:
         if type(x) is Tracer:
+            trace = x.trace
             if type(y) is Tracer:
                 sigs = (x.sig, y.sig)
-                trace, other = x.trace, y.trace
+                other = y.trace
                 if trace is not other:
                     if other.done:
                         raise leaked(y)
                     if other.level > trace.level:
-                        trace = other
+                        trace, other = other, trace
+                    if other.done:
+                        raise leaked(x)
             else:
                 cls = type(y)
-                if cls is not float and cls not in WEAK:
-                    y = canonical(y)
-                    cls = signature_of(y)
-                sigs = (x.sig, cls)
-                trace = x.trace
-        elif type(y) is Tracer:
-            cls = type(x)
-            if cls is not float and cls not in WEAK:
-                x = canonical(x)
-                cls = signature_of(x)
-            sigs = (cls, y.sig)
-            trace = y.trace
+                if cls is float or cls is int:
+                    sigs = (x.sig, cls)
+                else:
+                    try:
+                        y = canonical(y)
+                    except TypeError:
+                        return NotImplemented
+                    sigs = (x.sig, signature_of(y))
         else:
-            return run_untraced(function, (x, y), statics, named)
+            trace = y.trace
+            try:
+                x = canonical(x)
+            except TypeError:
+                return NotImplemented
+            sigs = (signature_of(x), y.sig)
         if trace.done:
             raise leaked(x if type(x) is Tracer else y)
-        if statics or named:
-            call = function.call(sigs, _hashable(statics), _hashable(named))
-        else:
-            call = calls.get(sigs) or function.call(sigs, (), {})
         builder = _state.builder
         if builder is not None and builder.level > trace.level:
             trace = builder
-        return trace.apply(call, (x, y))
+        return trace.apply2(get(sigs) or function.call(sigs, (), {}), x, y)
 
-    return face
+    return operator
 
 
 def _general(function: Function) -> Callable[..., Any]:
@@ -598,8 +622,9 @@ def trace(
 
 
 def trace_internal(f: Callable[..., Sequence[Any]], sigs: Sequence[Signature]) -> tuple[Jaxpr, list[Signature]]:
-    """`trace` for expansions and rules: no source lines."""
-    return trace(f, sigs, "an expansion", sites=False)
+    """`trace` for expansions and rules: no source lines, and simplified, since each is used many times."""
+    jaxpr, out_sigs = trace(f, sigs, "an expansion", sites=False)
+    return renderer.simplify(jaxpr), out_sigs
 
 
 renderer.trace = trace_internal  # type: ignore[method-assign]
@@ -609,6 +634,7 @@ __all__ = [
     "Trace",
     "Tracer",
     "apply",
+    "binary_operator",
     "bind",
     "building",
     "concrete",

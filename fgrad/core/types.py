@@ -98,14 +98,22 @@ def aval_of(signature: Signature) -> ShapedArray:
     return WEAK[signature] if type(signature) is type else signature  # type: ignore[index,return-value]
 
 
+_SIGNATURES: dict[type, Signature] = {cls: cls for cls in WEAK}
+_SIGNATURES.update({np.dtype(c).type: shaped((), np.dtype(c)) for c in "?bhilqBHILQefdFD"})
+
+
 def signature_of(x: Any) -> Signature:
     """The signature of a concrete value: its class for Python scalars, its type for arrays and NumPy scalars.
 
     Raises `LeafError` for anything else.
     """
     cls = type(x)
-    if cls in WEAK:
-        return cls
+    if cls is np.ndarray:
+        found = _TABLE.get((x.shape, x.dtype))
+        return found if found is not None else shaped(x.shape, x.dtype)
+    known = _SIGNATURES.get(cls)
+    if known is not None:
+        return known
     if isinstance(x, np.ndarray | np.generic):
         return shaped(x.shape, x.dtype)
     for scalar in (bool, int, float, complex):
@@ -125,16 +133,19 @@ def canonical(x: Any) -> Any:
 
     Subclasses of ndarray become plain arrays; foreign byte orders become native.
     """
+    cls = type(x)
+    if cls in _SIGNATURES or (cls is np.ndarray and (x.shape, x.dtype) in _TABLE):
+        return x
     signature = signature_of(x)
     if type(signature) is type:
-        return x if type(x) is signature else signature(x)
-    if type(x) is np.ndarray or isinstance(x, np.generic):
+        return signature(x)
+    if cls is np.ndarray or isinstance(x, np.generic):
         return x if x.dtype.isnative else x.astype(signature.dtype)  # type: ignore[union-attr]
     if isinstance(x, np.ma.MaskedArray):
         raise LeafError(
             message(
                 "masked arrays cannot be traced: their masks would be lost",
-                got=type(x).__name__,
+                got=cls.__name__,
                 do="use x.filled(value) and np.where(mask, ...)",
             )
         )

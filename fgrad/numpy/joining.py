@@ -231,7 +231,7 @@ def _needs(name: str, x: Any, ndim: int, axis: int) -> int:
     return axis
 
 
-@traced(np.unstack if hasattr(np, "unstack") else np.atleast_1d, run=getattr(np, "unstack", None))
+@traced(getattr(np, "unstack", None))
 def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
     """The entries of `x` along `axis`, as a tuple.
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import MissingRuleError, MutationError, message
-from ..core.trace import Tracer
-from ..core.types import signature_of
+from ..core.trace import Tracer, binary_operator
 from .ufuncs import OPERATORS, ROUTES, UNARY_OPERATORS
 
 # NumPy's ufunc methods -> ours: (ufunc, method) -> function
@@ -46,40 +45,15 @@ def _as_method(f: Any) -> Any:
     return call
 
 
-def _operator(f: Callable[..., Any], swap: bool) -> Callable[..., Any]:
-    def forward(self: Any, other: Any) -> Any:
-        try:
-            return f(self, other)
-        except TypeError:
-            if not _numeric(other):
-                return NotImplemented
-            raise
-
-    def reflected(self: Any, other: Any) -> Any:
-        try:
-            return f(other, self)
-        except TypeError:
-            if not _numeric(other):
-                return NotImplemented
-            raise
-
-    return reflected if swap else forward
-
-
-def _numeric(x: Any) -> bool:
-    if type(x) is Tracer:
-        return True
-    try:
-        signature_of(x)
-    except TypeError:
-        return isinstance(x, list | tuple)
-    return True
+def _swapped(f: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, other: f(other, self)
 
 
 for _name, _f in OPERATORS.items():
-    setattr(Tracer, f"__{_name}__", _operator(_f, False))
+    _forward: Any = binary_operator(_f.function) if hasattr(_f, "function") else _f
+    setattr(Tracer, f"__{_name}__", _forward)
     if _name not in ("lt", "le", "gt", "ge", "eq", "ne"):
-        setattr(Tracer, f"__r{_name}__", _operator(_f, True))
+        setattr(Tracer, f"__r{_name}__", _swapped(_forward))
 for _name, _f in UNARY_OPERATORS.items():
     setattr(Tracer, f"__{_name}__", _as_method(_f))
 

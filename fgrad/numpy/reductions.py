@@ -483,7 +483,7 @@ def _cumulative(name: str, f: Any, x: Any, axis: int | None, dtype: Any, include
     return np.concatenate([np.full(shape, initial, y.dtype), y], axis=axis)
 
 
-@traced(*[getattr(np, n) for n in ("cumulative_sum",) if hasattr(np, n)], run=getattr(np, "cumulative_sum", np.cumsum))
+@traced(getattr(np, "cumulative_sum", None))
 def cumulative_sum(
     x: Any, /, *, axis: int | None = None, dtype: Any = None, out: None = None, include_initial: bool = False
 ) -> Any:
@@ -496,7 +496,7 @@ def cumulative_sum(
     return _cumulative("cumulative_sum", cumsum, x, axis, dtype, include_initial, 0)
 
 
-@traced(*[getattr(np, n) for n in ("cumulative_prod",) if hasattr(np, n)], run=getattr(np, "cumulative_prod", np.cumprod))
+@traced(getattr(np, "cumulative_prod", None))
 def cumulative_prod(
     x: Any, /, *, axis: int | None = None, dtype: Any = None, out: None = None, include_initial: bool = False
 ) -> Any:

@@ -22,16 +22,18 @@ def is_traced(x: Any) -> bool:
 
 
 def traced(
-    *numpy: Callable[..., Any], method: str | None = None, sequences: bool = False, run: Callable[..., Any] | None = None
+    *numpy: Callable[..., Any] | None, method: str | None = None, sequences: bool = False, run: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
     """Decorator: the version for traced operands of the NumPy functions `numpy`, also as a method of tracers.
 
-    The result runs NumPy's function (`run`, by default the first of `numpy`) where no operand is traced. Nested lists
-    that hold tracers become arrays, unless the function takes `sequences` of arrays.
+    The result runs NumPy's function (`run`, by default the first of `numpy`) where no operand is traced; None stands for
+    one that this version of NumPy lacks. Nested lists that hold tracers become arrays, unless the function takes
+    `sequences` of arrays.
     """
 
     def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
-        plain = numpy[0] if run is None else run
+        known = [g for g in numpy if g is not None]
+        plain = run or (known[0] if known else f)
 
         @functools.wraps(f)
         def face(*args: Any, **kwargs: Any) -> Any:
@@ -50,7 +52,7 @@ def traced(
                 args = (stacked(args[0]), *rest)
             return f(*args, **kwargs)
 
-        for g in numpy:
+        for g in known:
             ROUTES[g] = f
         if method is not None:
             setattr(Tracer, method, f)

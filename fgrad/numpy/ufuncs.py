@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import DtypeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, surface
+from ..core.trace import Tracer, binary_operator, surface
 from .promote import cast, float_dtype, promote, result_dtype, weaken
 
 # NumPy's function -> ours, for __array_ufunc__ and __array_function__
@@ -244,10 +244,19 @@ def power(x: Any, y: Any, /) -> Any:
     return _power(x, y)
 
 
+def _power_operator(x: Any, y: Any) -> Any:
+    if type(y) is int:
+        return power(x, y)
+    return _general_power(x, y)
+
+
+_general_power = binary_operator(_power.function)  # type: ignore[attr-defined]
+
+
 pow = power
 ROUTES[np.power] = power
 OPERATORS.update(
-    add=add, sub=subtract, mul=multiply, truediv=divide, floordiv=floor_divide, mod=remainder, pow=power,
+    add=add, sub=subtract, mul=multiply, truediv=divide, floordiv=floor_divide, mod=remainder, pow=_power_operator,
     lshift=left_shift, rshift=right_shift, lt=less, le=less_equal, gt=greater, ge=greater_equal, eq=equal, ne=not_equal,
 )  # fmt: skip
 OPERATORS["and"], OPERATORS["or"], OPERATORS["xor"] = bitwise_and, bitwise_or, bitwise_xor

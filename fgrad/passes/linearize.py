@@ -13,7 +13,8 @@ So a gradient of a gradient is the same machine run on Calls that the first one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,9 @@ class Rule:
     depend on active operands; `residual` and `linear`: the programs both are made of.
     """
 
-    __slots__ = ("_pulls", "_push", "accumulates", "active", "call", "copy", "fast", "linear", "out_active", "residual", "save", "save_one")
+    __slots__ = (
+        "_pulls", "_push", "accumulates", "active", "call", "copy", "fresh", "function", "linear", "out_active", "pick", "residual", "run", "save",
+    )  # fmt: skip
 
     def __init__(self, call: Call, active: tuple[int, ...]):
         self.call = call
@@ -47,7 +50,11 @@ class Rule:
         self._derive()
         operands = len(call.sigs)
         self.copy = [k for k, i in enumerate(self.save) if i < operands and i not in active]
-        self.fast: Rendered | None = None
+        self.run = call.run
+        self.pick = _picker(self.save)
+        # the optimistic pullback of a call with one output, once it is known that every operand receives something
+        self.function: Any = None
+        self.fresh: tuple[bool, ...] = ()
 
     def _derive(self) -> None:
         call, jaxpr = self.call, self.call.jaxpr
@@ -147,6 +154,15 @@ class Rule:
             owned = frozenset(range(n, n + len(accs)))
             found = call.derived[key] = render(call, optimistic=optimistic, owned=owned)
         return found
+
+
+def _picker(save: tuple[int, ...]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    if not save:
+        return lambda values: ()
+    if len(save) == 1:
+        (i,) = save
+        return lambda values: (values[i],)
+    return itemgetter(*save)
 
 
 def _tangents(jaxpr: Jaxpr, xs: Sequence[Any], ys: Sequence[Any], tangents: dict[int, Any]) -> list[Any]:
@@ -266,25 +282,21 @@ class Tape(Trace):
             bit <<= 1
         if call.primitive is not None and call.primitive.region:
             return self._apply_region(call, mask, slots, values)
-        rule = call.rules.get(mask)
-        if rule is None:
-            rule = rule_of(call, mask)
-        out = apply(call, values) if nested else call.run(*values)
+        rule = call.rules.get(mask) or rule_of(call, mask)
+        out = apply(call, values) if nested else rule.run(*values)
         if not rule.out_active:
             return _fresh(out, values)
         if call.single:
+            values.append(out)
             if type(out) is Tracer:
                 self.nested = True
-            n = len(values)
-            saved = [values[i] if i < n else out for i in rule.save]
         else:
+            values.extend(out)
             if any(type(y) is Tracer for y in out):
                 self.nested = True
-            everything = [*values, *out]
-            saved = [everything[i] for i in rule.save]
-        for k in rule.copy:
-            if type(saved[k]) is np.ndarray:
-                saved[k] = self.own(saved[k])
+        saved = rule.pick(values)
+        if rule.copy:
+            saved = self._owned(rule, saved)
         slot = self.count
         if call.single:
             self.entries.append((rule, slots, saved, slot))
@@ -298,6 +310,54 @@ class Tape(Trace):
         self.count = slot
         self.entries.append((rule, slots, saved, tuple(out_slots)))
         return tuple(outs)
+
+    def apply1(self, call: Call, x: Any) -> Any:
+        if self.nested or not call.single or x.trace is not self:
+            return self.apply(call, (x,))
+        rule = call.rules.get(1) or rule_of(call, 1)
+        value = x.value
+        out = rule.run(value)
+        if not rule.out_active:
+            return _fresh(out, (value,))
+        slot = self.count
+        self.entries.append((rule, (x.slot,), rule.pick((value, out)), slot))
+        self.count = slot + 1
+        return Tracer(self, call.out_sigs[0], out, slot)
+
+    def apply2(self, call: Call, x: Any, y: Any) -> Any:
+        if self.nested or not call.single:
+            return self.apply(call, (x, y))
+        slots: tuple[int, ...]
+        if type(x) is Tracer and x.trace is self:
+            v = x.value
+            if type(y) is Tracer:
+                if y.trace is not self:
+                    return self.apply(call, (x, y))
+                w, mask, slots = y.value, 3, (x.slot, y.slot)
+            else:
+                w, mask, slots = y, 1, (x.slot,)
+        elif type(x) is Tracer or y.trace is not self:
+            return self.apply(call, (x, y))
+        else:
+            v, w, mask, slots = x, y.value, 2, (y.slot,)
+        rule = call.rules.get(mask) or rule_of(call, mask)
+        out = rule.run(v, w)
+        if not rule.out_active:
+            return _fresh(out, (v, w))
+        saved = rule.pick((v, w, out))
+        if rule.copy:
+            saved = self._owned(rule, saved)
+        slot = self.count
+        self.entries.append((rule, slots, saved, slot))
+        self.count = slot + 1
+        return Tracer(self, call.out_sigs[0], out, slot)
+
+    def _owned(self, rule: Rule, saved: Sequence[Any]) -> Sequence[Any]:
+        """Saved values of which the user's own arrays are snapshots."""
+        for k in rule.copy:
+            if type(saved[k]) is np.ndarray:
+                saved = [*saved[:k], self.own(saved[k]), *saved[k + 1 :]]
+        return saved
 
     def _apply_region(self, call: Call, mask: int, slots: list[int], values: list[Any]) -> Any:
         region: Any = call.primitive
@@ -330,7 +390,7 @@ class Tape(Trace):
         On concrete values plain products are tried first; only if a result holds a NaN is the tape walked again with
         products in which an exact zero annihilates an infinity.
         """
-        if self.nested or any(type(ct) is Tracer for _, ct in seeds):
+        if self.nested or any([type(ct) is Tracer for _, ct in seeds]):
             return self._pull_traced(seeds, wanted)
         with np.errstate(all="ignore"):
             result = self._pull_concrete(seeds, wanted, optimistic=True)
@@ -343,63 +403,62 @@ class Tape(Trace):
         owned = bytearray(self.count)
         for slot, ct in seeds:
             cts[slot] = ct if cts[slot] is None else cts[slot] + ct
-        keep = {slot: None for slot in wanted}
         for rule, slots, saved, out in reversed(self.entries):
             if type(out) is int:
                 ct = cts[out]
                 if ct is None:
                     continue
-                if out not in keep:
-                    cts[out] = None
-                if not rule.accumulates:
-                    f = rule.fast if optimistic else None
-                    if f is None:
-                        f = rule.pull_function((0,), (), optimistic)
-                        if optimistic:
-                            rule.fast = f
-                    results = f.function(*saved, ct)
-                    targets = [slots[k] for k in f.present] if f.partial else slots
+                cts[out] = None
+                function = rule.function if optimistic else None
+                if function is not None:
+                    results, targets, fresh = function(*saved, ct), slots, rule.fresh
                 else:
-                    f, results, targets = self._pull_into(rule, slots, saved, [ct], (0,), cts, owned, optimistic)
+                    results, targets, fresh = self._pull_one(rule, slots, saved, ct, cts, owned, optimistic)
             else:
-                present = tuple(k for k, s in zip(rule.out_active, out, strict=True) if cts[s] is not None)
-                if not present:
+                given = {k: cts[s] for k, s in zip(rule.out_active, out, strict=True) if cts[s] is not None}
+                if not given:
                     continue
-                given = [cts[s] for s in out if cts[s] is not None]
                 for s in out:
-                    if s not in keep:
-                        cts[s] = None
+                    cts[s] = None
                 if type(rule) is RegionEntry:
-                    f = None
-                    results = _pull_region(rule, saved, dict(zip(present, given, strict=True)))
-                    targets = slots
+                    results, targets = _pull_region(rule, saved, given), slots
+                    fresh = (False,) * len(results)
                 else:
-                    f, results, targets = self._pull_into(rule, slots, saved, given, present, cts, owned, optimistic)
-            fresh = f.fresh if f is not None else None
-            k = 0
-            for s, r in zip(targets, results, strict=True):
-                if r is not None:
-                    old = cts[s]
-                    new = fresh is not None and fresh[k]
-                    if old is None:
-                        cts[s] = r
-                        owned[s] = new
-                    elif old is r and owned[s]:
-                        pass
-                    elif type(old) is np.ndarray and old.size > 1024 and (owned[s] or new):
-                        buffer = old if owned[s] else r
-                        np.add(old, r, out=buffer)
-                        cts[s] = buffer
-                        owned[s] = True
-                    else:
-                        cts[s] = old + r
-                        owned[s] = True
-                k += 1
+                    present, values = tuple(given), list(given.values())
+                    results, targets, fresh = self._pull_into(rule, slots, saved, values, present, cts, owned, optimistic)
+            for s, r, new in zip(targets, results, fresh, strict=True):
+                old = cts[s]
+                if old is None:
+                    cts[s] = r
+                    owned[s] = new
+                elif r is None:
+                    pass
+                elif type(old) is np.ndarray and old.size > 1024 and (owned[s] or new):
+                    buffer = old if owned[s] else r
+                    np.add(old, r, out=buffer)
+                    cts[s] = buffer
+                    owned[s] = True
+                else:
+                    cts[s] = old + r
+                    owned[s] = True
         return [cts[s] for s in wanted]
+
+    def _pull_one(
+        self, rule: Rule, slots: Sequence[int], saved: Sequence[Any], ct: Any, cts: list[Any], owned: bytearray, optimistic: bool
+    ) -> tuple[Sequence[Any], Sequence[int], Sequence[bool]]:
+        """Pull a call with one output; what is the same each time is remembered on the rule."""
+        if rule.accumulates:
+            return self._pull_into(rule, slots, saved, [ct], (0,), cts, owned, optimistic)
+        f = rule.pull_function((0,), (), optimistic)
+        if len(f.present) < len(slots):
+            return f.function(*saved, ct), [slots[k] for k in f.present], f.fresh
+        if optimistic:
+            rule.function, rule.fresh = f.function, f.fresh
+        return f.function(*saved, ct), slots, f.fresh
 
     def _pull_into(
         self, rule: Rule, slots: Sequence[int], saved: Sequence[Any], given: Sequence[Any], present: tuple[int, ...], cts: list[Any], owned: bytearray, optimistic: bool
-    ) -> tuple[Rendered, Sequence[Any], Sequence[int]]:
+    ) -> tuple[Sequence[Any], Sequence[int], Sequence[bool]]:
         """Pull with accumulators: those that are there are handed over, made ours first where they are not."""
         accs = tuple(k for k in rule.accumulates if cts[slots[k]] is not None and list(slots).count(slots[k]) == 1)
         buffers = []
@@ -415,7 +474,7 @@ class Tape(Trace):
             if k in accs:
                 cts[slots[k]] = results[place]
                 results[place] = None
-        return f, results, [slots[k] for k in f.present]
+        return results, [slots[k] for k in f.present], f.fresh
 
     def _pull_traced(self, seeds: Sequence[tuple[int, Any]], wanted: Sequence[int]) -> list[Any]:
         cts: dict[int, Any] = {}

@@ -28,16 +28,15 @@ LARGE = 1024  # elements: below, a fresh NumPy result is cheaper than `out=`
 
 
 class Rendered:
-    """A rendered program: `function`, its `source`, and which results are `fresh` (own their memory)."""
+    """A rendered program: `function`, its `source`, which results are `fresh` (own their memory), whose they are (`present`)."""
 
-    __slots__ = ("fresh", "function", "partial", "present", "source")
+    __slots__ = ("fresh", "function", "present", "source")
 
-    def __init__(self, function: Callable[..., Any], source: str, fresh: tuple[bool, ...], present: tuple[int, ...], partial: bool):
+    def __init__(self, function: Callable[..., Any], source: str, fresh: tuple[bool, ...], present: tuple[int, ...]):
         self.function = function
         self.source = source
         self.fresh = fresh
         self.present = present
-        self.partial = partial
 
 
 class _Renderer:
@@ -197,7 +196,7 @@ def render(call: Call, *, optimistic: bool = False, owned: frozenset[int] = froz
     r = _Renderer(call.jaxpr, optimistic, owned)
     function, source, fresh = r.finish(call.name, call.sigs, call.single)
     present = call.derived.get("present", tuple(range(len(call.out_sigs))))
-    return Rendered(function, source, fresh, present, "partial" in call.derived)
+    return Rendered(function, source, fresh, present)
 
 
 def _writer(p: Any, params: dict[str, Any]) -> Callable[..., Any]:

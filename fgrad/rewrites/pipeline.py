@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..core.calls import renderer
 from ..core.check import check, checking
 from ..core.ir import Jaxpr
 from .algebra import algebra
@@ -25,3 +26,6 @@ def simplify(jaxpr: Jaxpr) -> Jaxpr:
         if checking():
             check(jaxpr, name)
     return jaxpr
+
+
+renderer.simplify = simplify  # type: ignore[method-assign]

@@ -1,0 +1,498 @@
+"""Arrays made of nothing, of Python lists, or of the shape of another array; diagonals; constants and dtypes.
+
+Inside a trace that records a program (`jit`), `zeros`, `ones`, `full` and `empty` give traced arrays, which may be
+written into; with `like=x`, or as `zeros_like(x)`, they do so wherever `x` is traced.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import ShapeError, message
+from ..core.primitive import registry as p
+from ..core.trace import Tracer, surface
+from . import shapes as s
+from .methods import LIKE
+from .promote import broadcast, cast, result_dtype
+from .support import axis_of, is_traced, shape_of, stacked, strict, traced, window
+from .ufuncs import ROUTES, add, divide, multiply, subtract
+
+pi, e, inf, nan, euler_gamma, newaxis = np.pi, np.e, np.inf, np.nan, np.euler_gamma, np.newaxis
+bool_, int8, int16, int32, int64 = np.bool_, np.int8, np.int16, np.int32, np.int64
+uint8, uint16, uint32, uint64 = np.uint8, np.uint16, np.uint32, np.uint64
+float16, float32, float64, complex64, complex128 = np.float16, np.float32, np.float64, np.complex64, np.complex128
+int_, uint, float_, complex_ = np.int_, np.uint, np.float64, np.complex128
+single, double, csingle, cdouble = np.single, np.double, np.csingle, np.cdouble
+generic, number, integer, signedinteger = np.generic, np.number, np.integer, np.signedinteger
+unsignedinteger, inexact, floating, complexfloating = np.unsignedinteger, np.inexact, np.floating, np.complexfloating
+dtype, finfo, iinfo, ndarray = np.dtype, np.finfo, np.iinfo, np.ndarray
+promote_types, issubdtype, isdtype = np.promote_types, np.issubdtype, np.isdtype
+index_exp, s_, printoptions, set_printoptions = np.index_exp, np.s_, np.printoptions, np.set_printoptions
+
+
+@surface(run=lambda x, dtype: _run_astype(x, dtype))
+def _astype(x: Any, dtype: Any) -> Any:
+    return cast(x, dtype)
+
+
+def _run_astype(x: Any, dtype: Any) -> Any:
+    x = x if isinstance(x, np.ndarray | np.generic) else np.asarray(x)[()]
+    if x.dtype.kind == "c" and np.dtype(dtype).kind not in "cb":
+        x = x.real
+    return x.astype(dtype)
+
+
+@surface(run=lambda x: np.array(x)[()])
+def _copy(x: Any) -> Any:
+    return strict(x)
+
+
+@traced(getattr(np, "astype", None), method="astype", run=lambda x, dtype, /, **kwargs: np.asarray(x).astype(dtype)[()])
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, order: str = "K", casting: str = "unsafe") -> Any:
+    """`x` at another dtype; complex to real keeps the real part.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.astype(np.array([1.5, 2.5]), int)
+    array([1, 2])
+    """
+    return _astype(x, np.dtype(dtype))
+
+
+def array(object: Any, dtype: Any = None, copy: bool = True, order: str = "K", ndmin: int = 0) -> Any:
+    """An array of a number, an array, or nested lists of these, which may be traced (NumPy's own `array` cannot).
+
+    Raises `ShapeError` for ragged lists that hold traced values.
+
+    >>> import fgrad
+    >>> from fgrad import numpy as fnp
+    >>> fgrad.jacfwd(lambda x: fnp.array([x, x * x]))(3.0)
+    array([1., 6.])
+    """
+    if not is_traced(object):
+        return np.array(object, dtype, copy=copy, order=order, ndmin=ndmin)  # type: ignore[call-overload]
+    y = _copy(object) if isinstance(object, Tracer) else stacked(object)
+    if dtype is not None:
+        y = _astype(y, np.dtype(dtype))
+    return y if y.ndim >= ndmin else s.reshape_call(y, (1,) * (ndmin - y.ndim) + y.shape)
+
+
+def asarray(a: Any, dtype: Any = None, order: str | None = None, *, copy: bool | None = None) -> Any:
+    """As `array`, without a copy where none is needed.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.asarray([1, 2])
+    array([1, 2])
+    """
+    if not is_traced(a):
+        return np.asarray(a, dtype, order=order, copy=copy)  # type: ignore[call-overload]
+    if isinstance(a, Tracer) and not a.weak_type and not copy and dtype in (None, a.dtype):
+        return a
+    return array(a, dtype)
+
+
+def _made(value: Any, shape: tuple[int, ...], dtype: np.dtype, like: Any) -> Any:
+    """`value` at a shape: an array of the trace of `like`, or of the program that this thread records, or of NumPy."""
+    if type(value) is Tracer:
+        return s.broadcast_to(_astype(value, dtype), shape)
+    if np.ndim(value):
+        full = np.full(shape, value, dtype)
+        return full if like is None else constant(full, like)
+    return filled(np.asarray(value, dtype)[()], shape, like)
+
+
+def _creation(name: str, fill: int, example: str) -> Callable[..., Any]:
+    def create(shape: Any, dtype: Any = None, order: str = "C", *, like: Any = None) -> Any:
+        return _made(fill, shape_of(shape), np.dtype(dtype or np.float64), like)
+
+    return _document(create, name, f"An array {example}, float64 unless a dtype is named; `like`: see the module.", "(2)")
+
+
+def _document(f: Any, name: str, text: str, arguments: str) -> Any:
+    shown = "" if name.startswith("empty") else "\n    " + repr(eval(f"np.{name}{arguments}", {"np": np}))
+    f.__name__ = f.__qualname__ = name
+    f.__doc__ = f"""{text}
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.{name}{arguments}{".shape" if not shown else ""}{shown or chr(10) + "    (2,)"}
+    """
+    LIKE[getattr(np, name)] = f
+    return f
+
+
+zeros = _creation("zeros", 0, "of zeros")
+ones = _creation("ones", 1, "of ones")
+empty = _creation("empty", 0, "whose elements do not matter (they are zero)")
+
+
+def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", *, like: Any = None) -> Any:
+    """An array whose elements are all `fill_value`, which may be traced (NumPy's own `full` cannot).
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.full(2, 7.0)
+    array([7., 7.])
+    """
+    if not isinstance(fill_value, Tracer):
+        fill_value = np.asarray(fill_value)
+    return _made(fill_value, shape_of(shape), np.dtype(dtype or fill_value.dtype), like)
+
+
+LIKE[np.full] = full
+
+
+def _likeness(name: str, fill: int) -> Callable[..., Any]:
+    def create(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, device: Any = None) -> Any:
+        return _made(fill, a.shape if shape is None else shape_of(shape), np.dtype(dtype or a.dtype), a)
+
+    create.__name__ = name
+    word = {"zeros_like": "zeros", "ones_like": "ones", "empty_like": "elements that do not matter"}[name]
+    create.__doc__ = f"""An array of {word}, of the shape and dtype of `a` unless others are named.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.{name}(np.zeros(3)).shape
+    (3,)
+    """
+    return traced(getattr(np, name))(create)
+
+
+zeros_like = _likeness("zeros_like", 0)
+ones_like = _likeness("ones_like", 1)
+empty_like = _likeness("empty_like", 0)
+
+
+@traced(np.full_like)
+def full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None) -> Any:
+    """An array of `fill_value`, of the shape and dtype of `a` unless others are named.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.full_like([1.0, 2.0], 7)
+    array([7., 7.])
+    """
+    like = a if isinstance(a, Tracer) else None
+    return _made(fill_value, np.shape(a) if shape is None else shape_of(shape), np.dtype(dtype or a.dtype), like)
+
+
+@traced(np.copy, method="copy", run=lambda a, order="K": np.array(a, order=order))
+def copy(a: Any, order: str = "K") -> Any:
+    """A copy, which may be written without changing `a`.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.copy([1, 2])
+    array([1, 2])
+    """
+    return _copy(a)
+
+
+def _known(name: str, text: str, arguments: str) -> Callable[..., Any]:
+    """A function that makes known arrays: NumPy's own; with like=, a traced one."""
+    numpy = getattr(np, name)
+
+    def create(*args: Any, like: Any = None, **kwargs: Any) -> Any:
+        value = numpy(*args, **kwargs)
+        return value if like is None else constant(value, like)
+
+    return _document(create, name, text, arguments)
+
+
+arange = _known("arange", "Evenly spaced numbers from `start` (0) up to, without, `stop`: arange([start,] stop[, step]).", "(3)")
+eye = _known("eye", "A matrix of N rows (and M columns) with ones on diagonal `k`: eye(N, M=None, k=0, dtype=float).", "(2)")
+identity = _known("identity", "The identity matrix of n rows: identity(n, dtype=None).", "(2)")
+tri = _known("tri", "A matrix with ones at and below diagonal `k`: tri(N, M=None, k=0, dtype=float).", "(2)")
+fromiter = _known("fromiter", "An array of the numbers of an iterable: fromiter(iter, dtype, count=-1).", "([1, 2], int)")
+
+
+def fromfunction(function: Callable[..., Any], shape: Any, *, dtype: Any = float, **kwargs: Any) -> Any:
+    """The array whose element at (i, j, ...) is function(i, j, ...): called once, on arrays of all indices.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.fromfunction(lambda i, j: i + j, (2, 2), dtype=int)
+    array([[0, 1],
+           [1, 2]])
+    """
+    return function(*np.indices(shape_of(shape), dtype), **kwargs)
+
+
+def indices(dimensions: Any, dtype: Any = int, sparse: bool = False) -> Any:
+    """The indices of a grid: one array per axis.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.indices((2, 2))[1]
+    array([[0, 1],
+           [0, 1]])
+    """
+    return np.indices(shape_of(dimensions), dtype, sparse)
+
+
+@traced(np.linspace, sequences=True)
+def linspace(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None, axis: int = 0
+) -> Any:
+    """`num` evenly spaced numbers from `start` to `stop` (inclusive where `endpoint`), which may be traced arrays.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.linspace(0.0, 1.0, 3)
+    array([0. , 0.5, 1. ])
+    """
+    (num,) = shape_of(num)
+    y = _linspace(start, stop, num, bool(endpoint))
+    if dtype is not None:
+        y = _astype(np.floor(y) if np.dtype(dtype).kind in "iu" else y, np.dtype(dtype))
+    if axis and y.ndim > 1:
+        y = s.moveaxis(y, 0, axis)
+    steps = num - 1 if endpoint else num
+    return (y, divide(subtract(stop, start), steps) if steps else nan) if retstep else y
+
+
+@surface(arity=2)
+def _linspace(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
+    dtype = np.result_type(result_dtype(start, stop), np.float64 if _integers(start, stop) else np.float16)
+    start, stop = (cast(v, np.result_type(dtype, v.dtype)) for v in (start, stop))
+    shape = np.broadcast_shapes(start.shape, stop.shape)
+    start, stop = (broadcast(cast(v, dtype), (num, *shape)) for v in (start, stop))
+    steps = max(num - 1 if endpoint else num, 1)
+    ramp = cast(p.iota(dtype=np.dtype(np.float64), shape=(num, *shape), axis=0), dtype)
+    middle = p.add(p.mul(ramp, p.div(p.sub(stop, start), dtype.type(steps))), start)
+    if not endpoint or num < 2:
+        return middle
+    last = p.eq(p.iota(dtype=np.dtype(np.int64), shape=(num, *shape), axis=0), num - 1)
+    return p.select(last, stop, middle)
+
+
+def _integers(*xs: Any) -> bool:
+    return all(x.dtype.kind in "biu" for x in xs)
+
+
+@traced(np.logspace, sequences=True)
+def logspace(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0, dtype: Any = None, axis: int = 0
+) -> Any:
+    """`num` numbers from base**start to base**stop, whose logarithms are evenly spaced.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.logspace(0.0, 2.0, 3)
+    array([  1.,  10., 100.])
+    """
+    y = np.power(base, linspace(start, stop, num, endpoint, axis=axis))
+    return y if dtype is None else _astype(y, np.dtype(dtype))
+
+
+@traced(np.geomspace, sequences=True)
+def geomspace(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
+) -> Any:
+    """`num` numbers of constant ratio from `start` to `stop`, real and of one sign.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.geomspace(1.0, 4.0, 3)
+    array([1., 2., 4.])
+    """
+    sign = np.sign(start)
+    ends = [np.log10(multiply(v, sign)) for v in (start, stop)]
+    y = multiply(sign, logspace(*ends, num, endpoint, axis=axis))
+    return y if dtype is None else _astype(y, np.dtype(dtype))
+
+
+@surface(run=lambda x, k: np.diag(x, k).copy())
+def _diag_of(x: Any, k: int) -> Any:
+    return _diagonal_of(strict(x), k, 0, 1)
+
+
+def _diagonal_of(x: Any, k: int, axis1: int, axis2: int) -> Any:
+    """The diagonal of two axes, put last: every (n + 1)-th element of the flattened matrix."""
+    others = [a for a in range(x.ndim) if a not in (axis1, axis2)]
+    x = p.transpose(x, axes=(*others, axis1, axis2)) if others or axis1 > axis2 else x
+    *lead, m, n = x.shape
+    length = max(min(m + min(k, 0), n - max(k, 0)), 0)
+    flat = p.reshape(x, shape=(*lead, m * n))
+    start = max(k, 0) - min(k, 0) * n
+    first = (0,) * len(lead)
+    if not length:
+        return window(flat, (*first, 0), (*lead, 0))
+    return window(flat, (*first, start), (*lead, start + (length - 1) * (n + 1) + 1), (*[1] * len(lead), n + 1))
+
+
+@surface(run=lambda x, k: np.diag(x, k))
+def _diag_with(x: Any, k: int) -> Any:
+    """The matrix with the vector `x` on diagonal `k`: zeros between the elements, reshaped."""
+    x = strict(x)
+    n, m = x.shape[0], x.shape[0] + abs(k)
+    if not n:
+        return p.broadcast_in_dim(x.dtype.type(0), shape=(m, m), dims=())
+    start = max(k, 0) - min(k, 0) * m
+    high = m * m - start - (n + (n - 1) * m)
+    return p.reshape(p.pad(x, x.dtype.type(0), low=(start,), high=(high,), interior=(m,)), shape=(m, m))
+
+
+@traced(np.diag)
+def diag(v: Any, k: int = 0) -> Any:
+    """The diagonal `k` of a matrix, or the matrix with the vector `v` on its diagonal `k`.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.diag([1, 2])
+    array([[1, 0],
+           [0, 2]])
+    """
+    if v.ndim not in (1, 2):
+        raise ShapeError(message("diag: needs a vector or a matrix", got=f"shape {v.shape}", do="use diagonal for more axes"))
+    return _diag_with(v, k) if v.ndim == 1 else _diag_of(v, k)
+
+
+@traced(np.diagflat)
+def diagflat(v: Any, k: int = 0) -> Any:
+    """The matrix with the elements of `v` on its diagonal `k`.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.diagflat([[1], [2]])
+    array([[1, 0],
+           [0, 2]])
+    """
+    return _diag_with(v.reshape(-1), k)
+
+
+@surface(run=lambda x, k, axis1, axis2: np.diagonal(x, k, axis1, axis2))
+def _diagonal(x: Any, k: int, axis1: int, axis2: int) -> Any:
+    first, second = (axis_of("diagonal", a, x.ndim) for a in (axis1, axis2))
+    if first == second:
+        raise ShapeError(message("diagonal: needs two different axes", got=f"{axis1} and {axis2}", do="correct the axes"))
+    return _diagonal_of(strict(x), k, first, second)
+
+
+@traced(np.diagonal, method="diagonal")
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """Elements of the diagonal `offset` of two axes, along a new last axis.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.diagonal([[1, 2], [3, 4]])
+    array([1, 4])
+    """
+    return _diagonal(a, offset, axis1, axis2)
+
+
+@traced(np.trace, method="trace_")
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: None = None) -> Any:
+    """Sum of a diagonal of two axes.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.trace([[1, 2], [3, 4]])
+    np.int64(5)
+    """
+    return np.sum(_diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
+
+
+@traced(np.vander)
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+    """Matrix of the powers of the elements of `x`, N - 1 down to 0 (0 up where `increasing`) from left to right.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.vander([2, 3], 3)
+    array([[4, 2, 1],
+           [9, 3, 1]])
+    """
+    count = x.shape[0] if N is None else N
+    if not count:
+        return np.zeros((x.shape[0], 0), x.dtype)
+    columns = [_made(1, x.shape, x.dtype, x)]
+    for _ in range(count - 1):
+        columns.append(multiply(columns[-1], x))
+    return np.stack(columns if increasing else columns[::-1], axis=1)
+
+
+def filled(value: Any, shape: tuple[int, ...], like: Any = None) -> Any:
+    """The NumPy scalar `value` at a shape, as `_made` says."""
+    builder = recording()
+    if builder:
+        return stage(p.broadcast_in_dim, value, shape=shape, dims=())
+    full = np.full(shape, value)
+    return full if like is None else constant(full, like)
+
+
+def shape(a: Any) -> tuple[int, ...]:
+    """Sizes of the axes.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.shape([[1, 2]])
+    (1, 2)
+    """
+    return a.shape if isinstance(a, Tracer) else np.shape(stacked(a))
+
+
+def ndim(a: Any) -> int:
+    """Number of axes.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.ndim([[1, 2]])
+    2
+    """
+    return len(shape(a))
+
+
+def size(a: Any, axis: Any = None) -> int:
+    """Number of elements, along `axis` where it is given.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.size([[1, 2]])
+    2
+    """
+    sizes = shape(a)
+    return math.prod(sizes) if axis is None else math.prod(sizes[i] for i in s.axes_of("size", axis, len(sizes)))
+
+
+def result_type(*arrays_and_dtypes: Any) -> np.dtype:
+    """The dtype in which NumPy 2 combines arrays, dtypes and Python scalars.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.result_type(fnp.float32, 1.0)
+    dtype('float32')
+    """
+    return np.result_type(*[result_dtype(x) if type(x) is Tracer and x.weak_type is False else _plain(x) for x in arrays_and_dtypes])
+
+
+def _plain(x: Any) -> Any:
+    return np.ones((), x.dtype).item() if type(x) is Tracer else x
+
+
+def can_cast(from_: Any, to: Any, casting: str = "safe") -> bool:
+    """Whether a dtype (or the dtype of an array) can become another under a casting rule.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.can_cast(fnp.int64, fnp.float32)
+    False
+    """
+    return np.can_cast(from_.dtype if type(from_) is Tracer else from_, to, casting)  # type: ignore[arg-type]
+
+
+def isscalar(element: Any) -> bool:
+    """Whether it is a number and no array; a traced value is one if it stands for a Python number.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.isscalar(1.0), fnp.isscalar(np.zeros(()))
+    (True, False)
+    """
+    return element.weak_type if isinstance(element, Tracer) else np.isscalar(element)
+
+
+def iscomplexobj(x: Any) -> bool:
+    """Whether the dtype is complex.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.iscomplexobj(1j)
+    True
+    """
+    return x.dtype.kind == "c" if isinstance(x, Tracer) else bool(np.iscomplexobj(stacked(x)))
+
+
+def isrealobj(x: Any) -> bool:
+    """Whether the dtype is not complex.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.isrealobj(1j)
+    False
+    """
+    return not iscomplexobj(x)
+
+
+for _f, _g in ((np.shape, shape), (np.ndim, ndim), (np.size, size), (np.iscomplexobj, iscomplexobj), (np.isrealobj, isrealobj), (np.result_type, result_type), (np.can_cast, can_cast)):
+    ROUTES[_f] = _g
