@@ -1,5 +1,11 @@
-"""Set before any test imports fgrad: every pass checks the program that it makes."""
+"""Set before any test imports fgrad: every pass checks the program that it makes. And how Hypothesis runs."""
 
 import os
 
+from hypothesis import settings
+
 os.environ["FGRAD_CHECK"] = "1"
+
+settings.register_profile("ci", derandomize=True, deadline=None, database=None)
+settings.register_profile("search", derandomize=False, deadline=None, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -135,3 +135,12 @@ def message(what: str, *, got: Any = None, do: str | None = None, site: Site | N
     if do is not None:
         lines.append(f"  do:  {do}")
     return "\n".join(lines)
+
+
+def relocate(error: FgradError, site: Site | None) -> None:
+    """Let an error name `site`, where the failing operation was traced, instead of the line that ran the program."""
+    error.located = True  # type: ignore[attr-defined]
+    if site is not None and error.args:
+        lines = str(error.args[0]).split("\n")
+        lines[1:2] = [f"  at:  {describe_site(site)}"]
+        error.args = ("\n".join(lines),)

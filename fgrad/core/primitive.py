@@ -170,6 +170,8 @@ class Registry:
         setattr(self, primitive.name, primitive)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python asks objects for its own protocols
+            raise AttributeError(name)
         raise MissingRuleError(message(f"there is no primitive named '{name}'", do="import the module that defines it"))
 
     def __iter__(self) -> Any:

@@ -32,6 +32,8 @@ class _State(threading.local):
     """The innermost builder that takes every traced operation of this thread."""
 
     builder: Builder | None = None
+    # source line of the equation that a pass is rewriting, for what it records
+    site: Site | None = None
 
 
 _state = _State()
@@ -473,7 +475,9 @@ class Builder(Trace):
 
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         atoms = [x.value if type(x) is Tracer and x.trace is self else self.atom(x) for x in xs]
-        if self.with_sites:
+        if _state.site is not None:
+            self.sites.append(_state.site)
+        elif self.with_sites:
             self.sites.append(user_site())
         outs = [Var(aval_of(s)) for s in call.out_sigs]
         self.records.append((call, atoms, outs, len(self.sites) - 1))
@@ -586,18 +590,41 @@ def expand_records(records: Sequence[Any], builder: Builder) -> tuple[list[Eqn],
 
 
 @contextmanager
+def located() -> Iterator[Callable[[Jaxpr, Eqn], None]]:
+    """Within it, the yielded function says which equation a pass is at, so that what it records keeps the user's line."""
+    before = _state.site
+
+    def at(jaxpr: Jaxpr, e: Eqn) -> None:
+        _state.site = jaxpr.sites[e.origin] if 0 <= e.origin < len(jaxpr.sites) else before
+
+    try:
+        yield at
+    finally:
+        _state.site = before
+
+
+@contextmanager
 def building(builder: Builder) -> Iterator[Builder]:
-    """Make a builder take this thread's traced operations; the cyclic garbage collector rests meanwhile."""
+    """Make a builder take this thread's traced operations."""
     outer = _state.builder
     _state.builder = builder if builder.takes_all else outer
+    try:
+        with resting_collector():
+            yield builder
+    finally:
+        _state.builder = outer
+        builder.done = True
+
+
+@contextmanager
+def resting_collector() -> Iterator[None]:
+    """Pause the cyclic garbage collector: tracing and planning make many objects and no garbage cycles."""
     collecting = gc.isenabled()
     if collecting:
         gc.disable()
     try:
-        yield builder
+        yield
     finally:
-        _state.builder = outer
-        builder.done = True
         if collecting:
             gc.enable()
 
@@ -638,10 +665,12 @@ __all__ = [
     "bind",
     "building",
     "concrete",
+    "located",
     "peek",
     "primitive_call",
     "registry",
     "shaped",
+    "resting_collector",
     "signature",
     "stage",
     "surface",

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, surface
+from ..core.trace import Tracer, stage, surface
 from . import shapes as s
 from .methods import LIKE
 from .promote import broadcast, cast, result_dtype
@@ -108,7 +108,9 @@ def _creation(name: str, fill: int, example: str) -> Callable[..., Any]:
     def create(shape: Any, dtype: Any = None, order: str = "C", *, like: Any = None) -> Any:
         return _made(fill, shape_of(shape), np.dtype(dtype or np.float64), like)
 
-    return _document(create, name, f"An array {example}, float64 unless a dtype is named; `like`: see the module.", "(2)")
+    return _document(
+        create, name, f"An array {example}, float64 unless a dtype is named; `like`: see the module.", "(2)"
+    )
 
 
 def _document(f: Any, name: str, text: str, arguments: str) -> Any:
@@ -144,7 +146,9 @@ LIKE[np.full] = full
 
 
 def _likeness(name: str, fill: int) -> Callable[..., Any]:
-    def create(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, device: Any = None) -> Any:
+    def create(
+        a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, device: Any = None
+    ) -> Any:
         return _made(fill, a.shape if shape is None else shape_of(shape), np.dtype(dtype or a.dtype), a)
 
     create.__name__ = name
@@ -164,7 +168,9 @@ empty_like = _likeness("empty_like", 0)
 
 
 @traced(np.full_like)
-def full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None) -> Any:
+def full_like(
+    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
+) -> Any:
     """An array of `fill_value`, of the shape and dtype of `a` unless others are named.
 
     >>> from fgrad import numpy as fnp
@@ -197,11 +203,17 @@ def _known(name: str, text: str, arguments: str) -> Callable[..., Any]:
     return _document(create, name, text, arguments)
 
 
-arange = _known("arange", "Evenly spaced numbers from `start` (0) up to, without, `stop`: arange([start,] stop[, step]).", "(3)")
-eye = _known("eye", "A matrix of N rows (and M columns) with ones on diagonal `k`: eye(N, M=None, k=0, dtype=float).", "(2)")
+arange = _known(
+    "arange", "Evenly spaced numbers from `start` (0) up to, without, `stop`: arange([start,] stop[, step]).", "(3)"
+)
+eye = _known(
+    "eye", "A matrix of N rows (and M columns) with ones on diagonal `k`: eye(N, M=None, k=0, dtype=float).", "(2)"
+)
 identity = _known("identity", "The identity matrix of n rows: identity(n, dtype=None).", "(2)")
 tri = _known("tri", "A matrix with ones at and below diagonal `k`: tri(N, M=None, k=0, dtype=float).", "(2)")
-fromiter = _known("fromiter", "An array of the numbers of an iterable: fromiter(iter, dtype, count=-1).", "([1, 2], int)")
+fromiter = _known(
+    "fromiter", "An array of the numbers of an iterable: fromiter(iter, dtype, count=-1).", "([1, 2], int)"
+)
 
 
 def fromfunction(function: Callable[..., Any], shape: Any, *, dtype: Any = float, **kwargs: Any) -> Any:
@@ -213,17 +225,6 @@ def fromfunction(function: Callable[..., Any], shape: Any, *, dtype: Any = float
            [1, 2]])
     """
     return function(*np.indices(shape_of(shape), dtype), **kwargs)
-
-
-def indices(dimensions: Any, dtype: Any = int, sparse: bool = False) -> Any:
-    """The indices of a grid: one array per axis.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.indices((2, 2))[1]
-    array([[0, 1],
-           [0, 1]])
-    """
-    return np.indices(shape_of(dimensions), dtype, sparse)
 
 
 @traced(np.linspace, sequences=True)
@@ -280,9 +281,7 @@ def logspace(
 
 
 @traced(np.geomspace, sequences=True)
-def geomspace(
-    start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
-) -> Any:
+def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Any:
     """`num` numbers of constant ratio from `start` to `stop`, real and of one sign.
 
     >>> from fgrad import numpy as fnp
@@ -336,7 +335,9 @@ def diag(v: Any, k: int = 0) -> Any:
            [0, 2]])
     """
     if v.ndim not in (1, 2):
-        raise ShapeError(message("diag: needs a vector or a matrix", got=f"shape {v.shape}", do="use diagonal for more axes"))
+        raise ShapeError(
+            message("diag: needs a vector or a matrix", got=f"shape {v.shape}", do="use diagonal for more axes")
+        )
     return _diag_with(v, k) if v.ndim == 1 else _diag_of(v, k)
 
 
@@ -356,7 +357,9 @@ def diagflat(v: Any, k: int = 0) -> Any:
 def _diagonal(x: Any, k: int, axis1: int, axis2: int) -> Any:
     first, second = (axis_of("diagonal", a, x.ndim) for a in (axis1, axis2))
     if first == second:
-        raise ShapeError(message("diagonal: needs two different axes", got=f"{axis1} and {axis2}", do="correct the axes"))
+        raise ShapeError(
+            message("diagonal: needs two different axes", got=f"{axis1} and {axis2}", do="correct the axes")
+        )
     return _diagonal_of(strict(x), k, first, second)
 
 
@@ -369,17 +372,6 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     array([1, 4])
     """
     return _diagonal(a, offset, axis1, axis2)
-
-
-@traced(np.trace, method="trace_")
-def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: None = None) -> Any:
-    """Sum of a diagonal of two axes.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.trace([[1, 2], [3, 4]])
-    np.int64(5)
-    """
-    return np.sum(_diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
 
 
 @traced(np.vander)
@@ -401,12 +393,14 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 
 
 def filled(value: Any, shape: tuple[int, ...], like: Any = None) -> Any:
-    """The NumPy scalar `value` at a shape, as `_made` says."""
-    builder = recording()
-    if builder:
-        return stage(p.broadcast_in_dim, value, shape=shape, dims=())
-    full = np.full(shape, value)
-    return full if like is None else constant(full, like)
+    """The NumPy scalar `value` at a shape: an equation of the program that this thread records, if it records one."""
+    y = stage(p.broadcast_in_dim, value, shape=shape, dims=())
+    return y if like is None or type(y) is Tracer else constant(y, like)
+
+
+def constant(value: Any, like: Tracer) -> Any:
+    """A known array as a traced one of the trace of `like`, so that it may be written into."""
+    return like.trace.constant(value)
 
 
 def shape(a: Any) -> tuple[int, ...]:
@@ -447,7 +441,9 @@ def result_type(*arrays_and_dtypes: Any) -> np.dtype:
     >>> fnp.result_type(fnp.float32, 1.0)
     dtype('float32')
     """
-    return np.result_type(*[result_dtype(x) if type(x) is Tracer and x.weak_type is False else _plain(x) for x in arrays_and_dtypes])
+    return np.result_type(
+        *[result_dtype(x) if type(x) is Tracer and x.weak_type is False else _plain(x) for x in arrays_and_dtypes]
+    )
 
 
 def _plain(x: Any) -> Any:
@@ -494,5 +490,15 @@ def isrealobj(x: Any) -> bool:
     return not iscomplexobj(x)
 
 
-for _f, _g in ((np.shape, shape), (np.ndim, ndim), (np.size, size), (np.iscomplexobj, iscomplexobj), (np.isrealobj, isrealobj), (np.result_type, result_type), (np.can_cast, can_cast)):
+for _f, _g in (
+    (np.shape, shape),
+    (np.ndim, ndim),
+    (np.size, size),
+    (np.iscomplexobj, iscomplexobj),
+    (np.isrealobj, isrealobj),
+    (np.result_type, result_type),
+    (np.can_cast, can_cast),
+):
     ROUTES[_f] = _g
+
+__all__ = [n for n, v in list(globals().items()) if not n.startswith("_") and (getattr(v, "__module__", None) in (__name__, "numpy"))]

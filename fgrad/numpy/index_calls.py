@@ -417,18 +417,23 @@ _FIRST = ((INT,), "promise")
 def getitem(x: Tracer, index: Any) -> Any:
     """x[index] for a tracer."""
     sig = x.sig
-    if type(index) is int and type(sig) is not type and sig.shape:
+    cls = type(index)
+    if (cls is int or cls is slice) and type(sig) is not type and sig.shape:
         n = sig.shape[0]
-        if not -n <= index < n:
-            _outside(index, 0, sig)
-        if index < 0:
-            index += n
-        sigs = (sig, int)
-        return apply(reads.calls.get((sigs, _FIRST)) or reads.call(sigs, _FIRST, {}), (x, index))
+        if cls is int:
+            if not -n <= index < n:
+                _outside(index, 0, sig)
+            return _apply((sig, int), _FIRST, (x, index + n if index < 0 else index))
+        start, stop, step = _bounds(index, n)
+        if step == 1 and 0 < stop - start < n:
+            return _apply((sig, int), (((stop - start, 1),), "promise"), (x, start))
     pattern, operands, dynamic = parse(aval_of(sig), index)
-    sigs = (sig, *[int if type(i) is int else signature(i) for i in operands])
-    statics = (pattern, "raise" if dynamic else "promise")
-    return apply(reads.calls.get((sigs, statics)) or reads.call(sigs, statics, {}), (x, *operands))
+    sigs = tuple([int if type(i) is int else signature(i) for i in operands])
+    return _apply((sig, *sigs), (pattern, "raise" if dynamic else "promise"), (x, *operands))
+
+
+def _apply(sigs: tuple[Any, ...], statics: tuple[Any, ...], xs: tuple[Any, ...]) -> Any:
+    return apply(reads.calls.get((sigs, statics)) or reads.call(sigs, statics, {}), xs)
 
 
 _MODES = {
@@ -462,7 +467,7 @@ def read(x: Any, index: Any, mode: str | None = None, fill_value: Any = None) ->
     if chosen == "fill":
         operands = [blank(aval.dtype) if fill_value is None else _operand(fill_value), *operands]
     xs = (x, *operands)
-    return apply(reads.call(tuple(map(signature, xs)), (pattern, chosen), {}), xs)
+    return _apply(tuple(map(signature, xs)), (pattern, chosen), xs)
 
 
 def blank(dtype: np.dtype) -> Any:

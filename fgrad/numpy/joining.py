@@ -39,7 +39,9 @@ def concatenate_call(*xs: Any, axis: int, dtype: Any) -> Any:
 
 
 @traced(np.concatenate, sequences=True)
-def concatenate(arrays: Any, /, axis: int | None = 0, out: None = None, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+def concatenate(
+    arrays: Any, /, axis: int | None = 0, out: None = None, *, dtype: Any = None, casting: str = "same_kind"
+) -> Any:
     """Arrays one behind the other along `axis`; flattened first where it is None.
 
     Shapes must agree except along `axis`, else `ShapeError`; dtypes are promoted.
@@ -159,7 +161,9 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     if np.ndim(indices_or_sections) == 0:
         count = operator.index(indices_or_sections)
         if count <= 0:
-            raise ShapeError(message("split: the number of parts must be positive", got=count, do="ask for one or more"))
+            raise ShapeError(
+                message("split: the number of parts must be positive", got=count, do="ask for one or more")
+            )
         small, larger = divmod(n, count)
         ends = np.cumsum([small + 1] * larger + [small] * (count - larger)).tolist()
         starts = [0, *ends[:-1]]
@@ -227,7 +231,9 @@ def dsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
 
 def _needs(name: str, x: Any, ndim: int, axis: int) -> int:
     if x.ndim < ndim:
-        raise ShapeError(message(f"{name}: needs at least {ndim} dimensions", got=f"shape {x.shape}", do="use split with axis="))
+        raise ShapeError(
+            message(f"{name}: needs at least {ndim} dimensions", got=f"shape {x.shape}", do="use split with axis=")
+        )
     return axis
 
 
@@ -267,7 +273,9 @@ def _places(name: str, obj: Any, n: int, most: int) -> np.ndarray:
         return np.flatnonzero(places)
     places = places.astype(np.int64)
     if np.any((places < -n) | (places > most)):
-        raise IndexError(message(f"{name}: index out of bounds for an axis of size {n}", got=obj, do="correct the index"))
+        raise IndexError(
+            message(f"{name}: index out of bounds for an axis of size {n}", got=obj, do="correct the index")
+        )
     return np.where(places < 0, places + n, places)
 
 

@@ -13,6 +13,8 @@ from .ufuncs import OPERATORS, ROUTES, UNARY_OPERATORS
 
 # NumPy's ufunc methods -> ours: (ufunc, method) -> function
 UFUNC_METHODS: dict[tuple[Any, str], Callable[..., Any]] = {}
+# NumPy's creation functions -> ours: np.zeros(3, like=x)
+LIKE: dict[Any, Callable[..., Any]] = {}
 
 
 def routes(*numpy: Any) -> Callable[..., Any]:
@@ -93,6 +95,8 @@ def _array_function(self: Any, func: Any, types: Any, args: Any, kwargs: Any) ->
     """NumPy hands a function over because an argument is traced."""
     f = ROUTES.get(func)
     if f is None:
+        if func in LIKE:
+            return LIKE[func](*args, like=self, **kwargs)
         raise _unsupported(f"{func.__module__}.{func.__name__}")
     if kwargs.get("out") is not None:
         raise MutationError(

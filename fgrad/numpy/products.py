@@ -1,4 +1,4 @@
-"""Products of arrays: matmul and its relatives, dot, tensordot, einsum, kron, cross, trace.
+"""Products of arrays: matmul and its relatives, dot, tensordot, einsum, kron, cross.
 
 All sums of products are stated with axes named by labels and become one `dot_general`, so none of them materialises a
 broadcast, and the gradient of a product that broadcasts is one matrix product too.
@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 import string
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, surface
-from .methods import _operator, method, routes
+from ..core.trace import Tracer, binary_operator, surface
+from .methods import method, routes
 from .promote import broadcast_shapes, cast, promote, result_dtype
 from .support import axis_of, cut, is_traced, strict, traced
 
@@ -167,12 +167,14 @@ def vecmat(x1: Any, x2: Any) -> Any:
     return _cores("vecmat", _conj(x1), x2, "k", "kn")
 
 
-for _name, _f in {"matmul": matmul, "vecdot": vecdot, "matvec": matvec, "vecmat": vecmat}.items():
-    for _home in (np, np.linalg):
-        if hasattr(_home, _name):
-            routes(getattr(_home, _name))(_f)
-Tracer.__matmul__ = _operator(matmul, False)  # type: ignore[attr-defined]
-Tracer.__rmatmul__ = _operator(matmul, True)  # type: ignore[attr-defined]
+for _name, _f in {"matmul": matmul, "matvec": matvec, "vecmat": vecmat}.items():
+    if hasattr(np, _name):
+        routes(getattr(np, _name))(_f)
+routes(np.linalg.matmul)(matmul)
+
+_product = binary_operator(matmul.function)
+Tracer.__matmul__ = _product  # type: ignore[attr-defined]
+Tracer.__rmatmul__ = lambda self, other: _product(other, self)  # type: ignore[attr-defined]
 
 
 @method("dot")
@@ -270,7 +272,13 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     else:
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
     if len(left) != len(right) or (left and min(left) < 0) or (right and max(right) >= b.ndim):
-        raise ShapeError(message("tensordot: the summed axes do not fit the operands", got=f"axes={axes}", do="name as many axes of a as of b"))
+        raise ShapeError(
+            message(
+                "tensordot: the summed axes do not fit the operands",
+                got=f"axes={axes}",
+                do="name as many axes of a as of b",
+            )
+        )
     for i, j in zip(left, right, strict=True):
         _check_dot("tensordot", a, b, i, j)
     return _over(a, b, left, right)
@@ -321,7 +329,9 @@ def _interleaved(operands: Sequence[Any]) -> tuple[str, Sequence[Any]]:
 
 def _bad_subscripts(why: str, subscripts: str, shapes: Sequence[tuple[int, ...]]) -> ShapeError:
     got = f"'{subscripts}' for shapes {', '.join(map(str, shapes))}"
-    return ShapeError(message(f"einsum: {why}", got=got, do="name each axis of each operand by one letter, as in 'ij,jk->ik'"))
+    return ShapeError(
+        message(f"einsum: {why}", got=got, do="name each axis of each operand by one letter, as in 'ij,jk->ik'")
+    )
 
 
 def _labels(subscripts: str, shapes: Sequence[tuple[int, ...]]) -> tuple[list[list[Hashable]], list[Hashable]]:
@@ -334,7 +344,7 @@ def _labels(subscripts: str, shapes: Sequence[tuple[int, ...]]) -> tuple[list[li
     def expand(term: str, ndim: int | None, widest: int) -> list[Hashable]:
         head, dots, tail = term.partition("...")
         rest = widest if ndim is None else ndim - len(head) - len(tail)
-        if not (head + tail).isalpha() and head + tail or rest < 0 or (not dots and rest and ndim is not None):
+        if not (head + tail + "a").isalpha() or rest < 0 or (not dots and rest and ndim is not None):
             raise _bad_subscripts(f"the term '{term}' does not name {ndim} axes", subscripts, shapes)
         return [*head, *(range(-rest, 0) if dots else ()), *tail]
 
@@ -344,7 +354,9 @@ def _labels(subscripts: str, shapes: Sequence[tuple[int, ...]]) -> tuple[list[li
     if arrow:
         output = expand(right, None, len(dots))
         if len(set(output)) != len(output) or any(a not in every for a in output):
-            raise _bad_subscripts("each label of the result must occur in it once and in an operand", subscripts, shapes)
+            raise _bad_subscripts(
+                "each label of the result must occur in it once and in an operand", subscripts, shapes
+            )
     else:
         output = [*dots, *sorted(a for a, n in every.items() if isinstance(a, str) and n == 1)]
     return inputs, output
@@ -361,7 +373,9 @@ def _diagonals(x: Any, labels: list[Hashable]) -> tuple[Any, list[Hashable]]:
     return x, labels
 
 
-def _path(inputs: Sequence[Labels], output: Labels, shapes: Sequence[tuple[int, ...]], optimize: Any) -> Sequence[Sequence[int]]:
+def _path(
+    inputs: Sequence[Labels], output: Labels, shapes: Sequence[tuple[int, ...]], optimize: Any
+) -> Sequence[Sequence[int]]:
     """Which operands are combined at each step; the result goes to the end of the list."""
     if optimize is False or len(inputs) < 3:
         return [tuple(range(len(inputs)))]
@@ -418,7 +432,9 @@ def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Any:
     if not is_traced(list(arrays)):
         return np.linalg.multi_dot(arrays, out=out)
     if len(arrays) < 2:
-        raise ShapeError(message("multi_dot needs at least two arrays", got=len(arrays), do="pass a sequence of matrices"))
+        raise ShapeError(
+            message("multi_dot needs at least two arrays", got=len(arrays), do="pass a sequence of matrices")
+        )
     return _multi_dot(*arrays)
 
 
@@ -426,7 +442,13 @@ def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Any:
 def _multi_dot(*xs: Any) -> Any:
     ends = [x.ndim for x in xs]
     if any(n != 2 for n in ends[1:-1]) or any(n not in (1, 2) for n in (ends[0], ends[-1])):
-        raise ShapeError(message("multi_dot: takes matrices, and vectors at the ends", got=", ".join(str(x.shape) for x in xs), do="reshape"))
+        raise ShapeError(
+            message(
+                "multi_dot: takes matrices, and vectors at the ends",
+                got=", ".join(str(x.shape) for x in xs),
+                do="reshape",
+            )
+        )
     letters = string.ascii_letters[: len(xs) + 1]
     terms = [letters[i : i + 2] for i in range(len(xs))]
     terms[0] = terms[0][-ends[0] :]
@@ -453,7 +475,9 @@ def kron(a: Any, b: Any) -> Any:
     a, b = promote_dtypes(a, b)
     left, right = ((1,) * (n - x.ndim) + tuple(x.shape) for x in (a, b))
     shape = tuple(size for pair in zip(left, right, strict=True) for size in pair)
-    spread = lambda x, sizes, first: p.broadcast_in_dim(p.reshape(x, shape=sizes), shape=shape, dims=tuple(range(first, 2 * n, 2)))  # noqa: E731
+    spread = lambda x, sizes, first: p.broadcast_in_dim(
+        p.reshape(x, shape=sizes), shape=shape, dims=tuple(range(first, 2 * n, 2))
+    )  # noqa: E731
     product = p.mul(spread(a, left, 0), spread(b, right, 1))
     return p.reshape(product, shape=tuple(i * j for i, j in zip(left, right, strict=True)))
 
@@ -481,7 +505,13 @@ def _cross(a: Any, b: Any, axisa: int, axisb: int, axisc: int) -> Any:
     a, b = promote_dtypes(a, b)
     i, j = axis_of("cross", axisa, a.ndim), axis_of("cross", axisb, b.ndim)
     if a.shape[i] not in (2, 3) or b.shape[j] not in (2, 3):
-        raise ShapeError(message("cross: vectors must have 2 or 3 components", got=f"{a.shape[i]} and {b.shape[j]}", do="choose another axis"))
+        raise ShapeError(
+            message(
+                "cross: vectors must have 2 or 3 components",
+                got=f"{a.shape[i]} and {b.shape[j]}",
+                do="choose another axis",
+            )
+        )
     x, y = _components(a, i), _components(b, j)
     if len(x) == len(y) == 2:
         return p.sub(p.mul(*promote(x[0], y[1])), p.mul(*promote(x[1], y[0])))
@@ -501,34 +531,6 @@ def _components(x: Any, axis: int) -> list[Any]:
     return [p.reshape(cut(x, axis, k, k + 1), shape=rest) for k in range(x.shape[axis])]
 
 
-def diagonal_of(x: Any, offset: int, axis1: int, axis2: int) -> Any:
-    """The diagonal of x over two axes, as a new first axis: a strict equation."""
-    i, j = axis_of("diagonal", axis1, x.ndim), axis_of("diagonal", axis2, x.ndim)
-    if i == j:
-        raise ShapeError(message("diagonal: axis1 and axis2 are the same axis", got=axis1, do="name two axes"))
-    n = max(min(x.shape[i] + min(offset, 0), x.shape[j] - max(offset, 0)), 0)
-    line = {i: np.arange(n) - min(offset, 0), j: np.arange(n) + max(offset, 0)}
-    first, second = sorted(line)
-    return p.gather(x, line[first], line[second], axes=(first, second), mode="promise")
-
-
-@traced(np.trace, method="trace")
-def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None) -> Any:
-    """numpy.trace: sum of a diagonal. Booleans and small integers are summed as int64.
-
-    >>> trace(np.eye(3))
-    np.float64(3.0)
-    """
-    return _trace(a, offset, axis1, axis2, None if dtype is None else np.dtype(dtype))
-
-
-@surface(run=np.trace, arity=1)
-def _trace(a: Any, offset: int, axis1: int, axis2: int, dtype: Any) -> Any:
-    if dtype is None:
-        dtype = np.add.reduce(np.zeros(1, a.dtype)).dtype
-    return p.reduce_sum(cast(diagonal_of(a, offset, axis1, axis2), dtype), axes=(0,))
-
-
 __all__ = [
-    "cross", "dot", "einsum", "inner", "kron", "matmul", "matvec", "multi_dot", "outer", "tensordot", "trace", "vdot", "vecdot", "vecmat",
+    "cross", "dot", "einsum", "inner", "kron", "matmul", "matvec", "multi_dot", "outer", "tensordot", "vdot", "vecdot", "vecmat",
 ]  # fmt: skip

@@ -252,9 +252,7 @@ def mean(
     if where is None:
         return _simple(a, _mean, axis, dtype, keepdims)
     a = inexact_array(a, dtype)
-    return divide(
-        sum(a, axis, None, None, keepdims, None, where), _at_dtype(_counted(where, a, axis, keepdims), a)
-    )
+    return divide(sum(a, axis, None, None, keepdims, None, where), _at_dtype(_counted(where, a, axis, keepdims), a))
 
 
 def inexact_array(a: Any, dtype: Any = None) -> Any:
@@ -296,9 +294,7 @@ def var(
     where = np.True_ if where is None else where
     count = _counted(where, a, axis, keepdims)
     if mean is None:
-        mean = divide(
-            sum(a, axis, None, None, True, None, where), _at_dtype(_counted(where, a, axis, True), a)
-        )
+        mean = divide(sum(a, axis, None, None, True, None, where), _at_dtype(_counted(where, a, axis, True), a))
     distance = subtract(a, mean)
     square = multiply(distance, distance) if a.dtype.kind == "f" else multiply(distance, distance.conj()).real
     total = sum(square, axis, None, None, keepdims, None, where)
@@ -350,9 +346,7 @@ def count_nonzero(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 
 @traced(np.average)
-def average(
-    a: Any, axis: Axis = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
-) -> Any:
+def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
     """Mean over `axis` with `weights`, of the shape of `a` or of its axis; with `returned` also the sum of weights.
 
     Raises `ShapeError` for weights that do not fit.
@@ -473,7 +467,9 @@ def cumprod(a: Any, axis: int | None = None, dtype: Any = None, out: None = None
 def _cumulative(name: str, f: Any, x: Any, axis: int | None, dtype: Any, include_initial: bool, initial: Any) -> Any:
     if axis is None:
         if x.ndim > 1:
-            raise ShapeError(message(f"{name}: an array of several dimensions needs axis=", got=x.shape, do="name the axis"))
+            raise ShapeError(
+                message(f"{name}: an array of several dimensions needs axis=", got=x.shape, do="name the axis")
+            )
         axis = 0
     y = f(x.reshape(1) if x.ndim == 0 else x, axis, dtype)
     if not include_initial:
@@ -519,7 +515,9 @@ def _accumulate(call: Any) -> Callable[..., Any]:
 def _first_axis(f: Callable[..., Any]) -> Callable[..., Any]:
     """`ufunc.reduce`, whose axis is 0 unless another is named."""
 
-    def reduce(x: Any, axis: Axis = 0, dtype: Any = None, out: None = None, keepdims: bool = False, **named: Any) -> Any:
+    def reduce(
+        x: Any, axis: Axis = 0, dtype: Any = None, out: None = None, keepdims: bool = False, **named: Any
+    ) -> Any:
         if dtype is not None:
             x = x.astype(dtype)
         return f(x, axis, keepdims=keepdims, **named)

@@ -54,7 +54,9 @@ def transpose_call(x: Any, axes: tuple[int, ...] | None = None) -> Any:
     found = tuple(axis_of("transpose", a, x.ndim) for a in axes)
     if sorted(found) != list(range(x.ndim)):
         raise ShapeError(
-            message(f"transpose: axes {tuple(axes)} are no order of {x.ndim} axes", got=x.shape, do="name each axis once")
+            message(
+                f"transpose: axes {tuple(axes)} are no order of {x.ndim} axes", got=x.shape, do="name each axis once"
+            )
         )
     return p.transpose(x, axes=found)
 
@@ -148,7 +150,9 @@ def matrix_transpose(x: Any, /) -> Any:
     (2, 4, 3)
     """
     if x.ndim < 2:
-        raise ShapeError(message("matrix_transpose: needs at least two axes", got=x.shape, do="use x[:, None] for a column"))
+        raise ShapeError(
+            message("matrix_transpose: needs at least two axes", got=x.shape, do="use x[:, None] for a column")
+        )
     return swapaxes(x, -1, -2)
 
 
@@ -175,7 +179,10 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     (3, 4, 2)
     """
     froms = [axis_of("moveaxis", i, a.ndim) for i in (source if isinstance(source, tuple | list) else [source])]
-    tos = [axis_of("moveaxis", i, a.ndim) for i in (destination if isinstance(destination, tuple | list) else [destination])]
+    tos = [
+        axis_of("moveaxis", i, a.ndim)
+        for i in (destination if isinstance(destination, tuple | list) else [destination])
+    ]
     if len(froms) != len(tos) or len(set(froms)) != len(froms) or len(set(tos)) != len(tos):
         raise ShapeError(
             message(
@@ -266,7 +273,9 @@ def _at_least(ndim: int, f: Any, place: Any) -> Any:
         results = []
         for x in arys:
             shape = np.shape(x)
-            results.append(f(x) if not isinstance(x, Tracer) else x if len(shape) >= ndim else reshape_call(x, place(shape)))
+            results.append(
+                f(x) if not isinstance(x, Tracer) else x if len(shape) >= ndim else reshape_call(x, place(shape))
+            )
         return results[0] if len(results) == 1 else tuple(results)
 
     atleast.__name__ = f.__name__
@@ -394,7 +403,9 @@ def _tile(x: Any, reps: tuple[int, ...]) -> Any:
     shape, reps = (1,) * (ndim - x.ndim) + x.shape, (1,) * (ndim - len(reps)) + reps
     wide = tuple(n for pair in zip(reps, shape, strict=True) for n in pair)
     dims = tuple(2 * (ndim - x.ndim + a) + 1 for a in range(x.ndim))
-    return p.reshape(p.broadcast_in_dim(x, shape=wide, dims=dims), shape=tuple(r * n for r, n in zip(reps, shape, strict=True)))
+    return p.reshape(
+        p.broadcast_in_dim(x, shape=wide, dims=dims), shape=tuple(r * n for r, n in zip(reps, shape, strict=True))
+    )
 
 
 @traced(np.tile)
@@ -437,7 +448,11 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
         return _repeat(a, counts[0], axis)
     if len(counts) != a.shape[axis]:
         raise ShapeError(
-            message("repeat: needs one count per element", got=f"{len(counts)} counts for {a.shape[axis]} elements", do="give as many")
+            message(
+                "repeat: needs one count per element",
+                got=f"{len(counts)} counts for {a.shape[axis]} elements",
+                do="give as many",
+            )
         )
     return _repeat(a, counts, axis)
 

@@ -22,7 +22,10 @@ def is_traced(x: Any) -> bool:
 
 
 def traced(
-    *numpy: Callable[..., Any] | None, method: str | None = None, sequences: bool = False, run: Callable[..., Any] | None = None
+    *numpy: Callable[..., Any] | None,
+    method: str | None = None,
+    sequences: bool = False,
+    run: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """Decorator: the version for traced operands of the NumPy functions `numpy`, also as a method of tracers.
 
@@ -99,7 +102,9 @@ def axis_of(name: str, axis: Any, ndim: int) -> int:
             message(
                 f"{name}: axis {axis} does not exist",
                 got=f"an array of {ndim} dimension{'s' if ndim != 1 else ''}",
-                do=f"choose an axis from {-ndim} to {ndim - 1}" if ndim else "give the array an axis first, with x[None]",
+                do=f"choose an axis from {-ndim} to {ndim - 1}"
+                if ndim
+                else "give the array an axis first, with x[None]",
             )
         )
     return axis + ndim if axis < 0 else axis
@@ -112,7 +117,9 @@ def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     if isinstance(axis, tuple | list):
         axes = tuple(sorted(axis_of(name, a, ndim) for a in axis))
         if len(set(axes)) != len(axes):
-            raise ShapeError(message(f"{name}: an axis is named twice", got=f"axis={tuple(axis)}", do="name each axis once"))
+            raise ShapeError(
+                message(f"{name}: an axis is named twice", got=f"axis={tuple(axis)}", do="name each axis once")
+            )
         return axes
     return (axis_of(name, axis, ndim),)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.ir import Jaxpr, Literal
-from ..core.trace import apply, primitive_call
+from ..core.trace import apply, located, primitive_call
 
 
 def interpret(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
@@ -15,11 +15,13 @@ def interpret(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
     Concrete operands give arrays by NumPy; traced ones emit the program into their trace.
     """
     env: dict[Any, Any] = dict(zip(jaxpr.inputs, [*jaxpr.consts, *args], strict=True))
-    for e in jaxpr.eqns:
-        xs = [a.value if type(a) is Literal else env[a] for a in e.inputs]
-        outs = apply(primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params), xs)
-        if len(e.outputs) == 1:
-            env[e.outputs[0]] = outs
-        else:
-            env.update(zip(e.outputs, outs, strict=True))
+    with located() as at:
+        for e in jaxpr.eqns:
+            at(jaxpr, e)
+            xs = [a.value if type(a) is Literal else env[a] for a in e.inputs]
+            outs = apply(primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params), xs)
+            if len(e.outputs) == 1:
+                env[e.outputs[0]] = outs
+            else:
+                env.update(zip(e.outputs, outs, strict=True))
     return [a.value if type(a) is Literal else env[a] for a in jaxpr.outputs]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.calls import Call
 from ..core.ir import Jaxpr
-from ..core.trace import Trace, Tracer, apply, trace
+from ..core.trace import Trace, Tracer, apply, signature, trace
 from ..core.types import aval_of
 from .interpret import interpret
 from .linearize import rule_of

@@ -22,7 +22,7 @@ import numpy as np
 from ..core.calls import Call
 from ..core.ir import Jaxpr, Literal, Var
 from ..core.primitive import registry
-from ..core.trace import Builder, Trace, Tracer, apply, building, primitive_call, same_bytes, trace, trace_internal
+from ..core.trace import Builder, Trace, Tracer, apply, building, primitive_call, same_bytes, signature, trace, trace_internal
 from ..core.types import aval_of
 from .interpret import interpret
 from .render import Rendered, render

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from ..core.calls import Call, renderer
+from ..core.errors import OutOfBoundsError, Site, relocate
 from ..core.ir import Eqn, Jaxpr, Literal, Var
-from ..core.trace import primitive_call
+from ..core.trace import primitive_call, resting_collector
 from ..core.types import aval_of
 
 LARGE = 1024  # elements: below, a fresh NumPy result is cheaper than `out=`
@@ -45,6 +46,7 @@ class _Renderer:
         self.optimistic = optimistic
         self.space: dict[str, Any] = {}
         self.lines: list[str] = []
+        self.origins: list[int] = []  # of each line, the equation's row in the table of source lines
         self.names: dict[Var, str] = {}
         self.compact: dict[Var, tuple[int, ...]] = {}
         self.root: dict[Var, Var] = {}  # whose memory a variable may share
@@ -97,7 +99,9 @@ class _Renderer:
         out = e.outputs[0]
         types = [a.type for a in e.inputs]
         if p.broadcasts:
-            shape = np.broadcast_shapes(*[self.shape(a) for a in e.inputs])
+            shape = out.type.shape
+            if self.compact or any([type(a) is Literal for a in e.inputs]):
+                shape = np.broadcast_shapes(*[self.shape(a) for a in e.inputs])
             operands = [self.loose(a) for a in e.inputs]
             self.elementwise(e, operands, shape)
             return
@@ -167,6 +171,7 @@ class _Renderer:
                 self.lines.append(f"{self.name(v)} = {self.bind('scalar', aval_of(s).dtype.type)}({self.name(v)})")
         for e in jaxpr.eqns:
             self.equation(e)
+            self.origins += [e.origin] * (len(self.lines) - len(self.origins))
             for a in e.inputs:
                 if type(a) is Var:
                     self.uses[a] -= 1
@@ -184,7 +189,8 @@ class _Renderer:
         body = "".join(f"    {line}\n" for line in self.lines)
         safe = "".join(c if c.isalnum() else "_" for c in name)
         source = f"def {safe}({arguments}):\n{body}    return {result}\n"
-        exec(compile(source, f"<fgrad {safe}>", "exec"), self.space)
+        with resting_collector():
+            exec(compile(source, f"<fgrad {safe}>", "exec"), self.space)
         return self.space[safe], source, tuple(fresh)
 
 
@@ -217,9 +223,33 @@ def filler(type: Any) -> Callable[[Any], Any]:
 
 
 def render_program(jaxpr: Jaxpr, name: str = "program") -> Callable[..., Any]:
-    """A closed program as a function from arrays to a tuple of arrays."""
-    types = jaxpr.in_types
-    return render(Call(name, types, jaxpr.out_types, jaxpr=jaxpr, single=False)).function
+    """A program as a function from arrays to a tuple of arrays.
+
+    An index error in it names the user's line that recorded the equation.
+    """
+    with resting_collector():
+        r = _Renderer(jaxpr, False, frozenset())
+        function, _, _ = r.finish(name, jaxpr.in_types, False)
+    first = function.__code__.co_firstlineno
+
+    def run(*xs: Any) -> Any:
+        try:
+            return function(*xs)
+        except OutOfBoundsError as error:
+            if not getattr(error, "located", False):
+                relocate(error, _site_of(error, function.__code__, first, r.origins, jaxpr.sites))
+            raise
+
+    return run
+
+
+def _site_of(error: BaseException, code: Any, first: int, origins: Sequence[int], sites: Sequence[Site | None]) -> Site | None:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_code is not code:
+        frame = frame.tb_next
+    line = -1 if frame is None else frame.tb_lineno - first - 1
+    origin = origins[line] if 0 <= line < len(origins) else -1
+    return sites[origin] if 0 <= origin < len(sites) else None
 
 
 renderer.render = lambda call: render(call).function  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ from typing import Any
 from ..core.ir import Jaxpr, Literal, Var
 from ..core.primitive import is_linear, registry
 from ..core.primitive import Linear as Linear
-from ..core.trace import apply, primitive_call, stage
+from ..core.trace import apply, located, primitive_call, stage
 from ..core.types import ShapedArray
 
 
@@ -26,15 +26,17 @@ def transpose(jaxpr: Jaxpr, xs: Sequence[Any], accs: Sequence[Any], cts: Sequenc
     """
     env: dict[Any, Any] = dict(zip(jaxpr.inputs, [*jaxpr.consts, *xs], strict=True))
     tape = []
-    for e in jaxpr.eqns:
-        operands = [a.value if type(a) is Literal else env[a] for a in e.inputs]
-        if any(is_linear(x) for x in operands):
-            for v in e.outputs:
-                env[v] = Linear(v.type)
-            tape.append((e, operands))
-        else:
-            outs = apply(primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params), operands)
-            env.update(zip(e.outputs, [outs] if len(e.outputs) == 1 else outs, strict=True))
+    with located() as at:
+        for e in jaxpr.eqns:
+            operands = [a.value if type(a) is Literal else env[a] for a in e.inputs]
+            if any([is_linear(x) for x in operands]):
+                for v in e.outputs:
+                    env[v] = Linear(v.type)
+                tape.append((e, operands))
+            else:
+                at(jaxpr, e)
+                outs = apply(primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params), operands)
+                env.update(zip(e.outputs, [outs] if len(e.outputs) == 1 else outs, strict=True))
 
     known = len(jaxpr.consts)
     acc: dict[Any, Any] = {
@@ -47,19 +49,21 @@ def transpose(jaxpr: Jaxpr, xs: Sequence[Any], accs: Sequence[Any], cts: Sequenc
 
     for a, ct in zip(jaxpr.outputs, cts, strict=True):
         put(a, ct)
-    for e, operands in reversed(tape):
-        out_cts = [acc.pop(v, None) for v in e.outputs]
-        if all(ct is None for ct in out_cts):
-            continue
-        # an operand that occurs twice hands its accumulator over once
-        seen: set[Any] = set()
-        first = [type(a) is Var and a not in seen and not seen.add(a) for a in e.inputs]  # type: ignore[func-returns-value]
-        given = [acc.get(a) if f and is_linear(x) else None for a, f, x in zip(e.inputs, first, operands, strict=True)]
-        new = e.primitive.transpose(out_cts, given, *operands, **e.params)
-        for a, f, x, ct in zip(e.inputs, first, operands, new, strict=True):
-            if is_linear(x) and ct is not None:
-                if f:
-                    acc[a] = ct
-                else:
-                    put(a, ct)
+    with located() as at:
+        for e, operands in reversed(tape):
+            out_cts = [acc.pop(v, None) for v in e.outputs]
+            if all([ct is None for ct in out_cts]):
+                continue
+            at(jaxpr, e)
+            # an operand that occurs twice hands its accumulator over once
+            first = [type(a) is Var and a not in e.inputs[:i] for i, a in enumerate(e.inputs)]
+            held = [f and is_linear(x) for f, x in zip(first, operands, strict=True)]
+            given = [acc.get(a) if h else None for a, h in zip(e.inputs, held, strict=True)]
+            new = e.primitive.transpose(out_cts, given, *operands, **e.params)
+            for a, h, x, ct in zip(e.inputs, held, operands, new, strict=True):
+                if ct is not None and is_linear(x):
+                    if h:
+                        acc[a] = ct
+                    else:
+                        put(a, ct)
     return [acc.get(v) if is_linear(x) else None for v, x in zip(jaxpr.inputs[known:], xs, strict=True)]

@@ -8,7 +8,7 @@ from typing import Any
 from ..core.calls import Call
 from ..core.ir import Jaxpr, Literal
 from ..core.primitive import registry
-from ..core.trace import Trace, Tracer, apply, bind, trace, trace_internal
+from ..core.trace import Trace, Tracer, apply, bind, located, signature, trace, trace_internal
 from ..core.types import ShapedArray, aval_of, shaped
 
 
@@ -73,15 +73,17 @@ def batch_equations(jaxpr: Jaxpr, xs: Sequence[Any], mapped: Sequence[bool], siz
     consts = len(jaxpr.consts)
     env: dict[Any, tuple[Any, bool]] = {v: (c, False) for v, c in zip(jaxpr.inputs, jaxpr.consts, strict=False)}
     env.update(zip(jaxpr.inputs[consts:], zip(xs, mapped, strict=True), strict=True))
-    for e in jaxpr.eqns:
-        pairs = [(a.value, False) if type(a) is Literal else env[a] for a in e.inputs]
-        values, flags = [x for x, _ in pairs], [m for _, m in pairs]
-        if any(flags):
-            outs, marks = e.primitive.batch(size, flags, *values, **e.params)
-        else:
-            out = bind(e.primitive, tuple(values), e.params)
-            outs, marks = ([out] if len(e.outputs) == 1 else out), [False] * len(e.outputs)
-        env.update(zip(e.outputs, zip(outs, marks, strict=True), strict=True))
+    with located() as at:
+        for e in jaxpr.eqns:
+            at(jaxpr, e)
+            pairs = [(a.value, False) if type(a) is Literal else env[a] for a in e.inputs]
+            values, flags = [x for x, _ in pairs], [m for _, m in pairs]
+            if any(flags):
+                outs, marks = e.primitive.batch(size, flags, *values, **e.params)
+            else:
+                out = bind(e.primitive, tuple(values), e.params)
+                outs, marks = ([out] if len(e.outputs) == 1 else out), [False] * len(e.outputs)
+            env.update(zip(e.outputs, zip(outs, marks, strict=True), strict=True))
     results = [(a.value, False) if type(a) is Literal else env[a] for a in jaxpr.outputs]
     return [x for x, _ in results], [m for _, m in results]
 

@@ -66,10 +66,11 @@ fmod = Elementwise(  # sign of the dividend, as C's %
 square = Elementwise("square", np.square, d=[lambda y, x: p.mul(x, 2)], takes=_NUMBER)
 integer_pow = Elementwise(
     "integer_pow", lambda x, n: np.power(x, n), takes=_NUMBER, operands=1, domain="nonzero",
+    params=lambda draw, dtype: {"n": draw.integer(0 if dtype.kind in "iu" else -3, 4)},
     d=[lambda y, x, n: zeros(type_of(x)) if n == 0 else p.mul(p.integer_pow(x, n=n - 1), n)],
 )  # fmt: skip
 pow = Elementwise(
-    "pow", np.power, takes=_NUMBER, domain=["positive", "any"],
+    "pow", np.power, takes=_NUMBER, domain=["positive", "exponent"],
     d=[
         lambda y, x, w: p.mul0(w, p.pow(x, p.select(p.eq(w, 0), full(1, type_of(w)), p.sub(w, 1)))),
         lambda y, x, w: p.mul0(y, p.log(p.select(p.eq(x, 0), full(1, type_of(x)), x))),
@@ -141,8 +142,9 @@ erf_inv = Elementwise(
 lgamma = Elementwise("lgamma", special("gammaln"), takes=_REAL, d=[lambda y, x: p.digamma(x)], domain="positive")
 digamma = Elementwise("digamma", special("digamma"), takes=_REAL, d=[lambda y, x: p.polygamma(x, n=1)], domain="positive")
 polygamma = Elementwise(
-    "polygamma", special("polygamma"), takes=_REAL, operands=1, d=[lambda y, x, n: p.polygamma(x, n=n + 1)], domain="positive"
-)
+    "polygamma", special("polygamma"), takes=_REAL, operands=1, d=[lambda y, x, n: p.polygamma(x, n=n + 1)], domain="positive",
+    params=lambda draw, dtype: {"n": draw.integer(0, 3)},
+)  # fmt: skip
 bessel_i0e = Elementwise("bessel_i0e", special("i0e"), takes=_REAL, d=[lambda y, x: p.sub(p.bessel_i1e(x), p.mul(p.sign(x), y))], domain="nonzero")
 bessel_i1e = Elementwise(
     "bessel_i1e", special("i1e"), takes=_REAL, domain="nonzero",

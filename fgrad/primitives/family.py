@@ -56,7 +56,7 @@ class Elementwise(Primitive):
     `fn`: NumPy's ufunc or a function like one. `d`: the partial derivative by each operand, as a function
     (y, *xs, **params) -> coefficient that uses primitives, a number, or None where there is none. `takes`: dtype kinds.
     `gives`: dtype of the result from that of the operands. `pull`: for operations that are linear in their operands
-    without being products. `domain`: what the property tests draw from.
+    without being products. `domain`: what the property tests draw from. `params`: draws params, given the dtype.
     """
 
     broadcasts = True
@@ -76,6 +76,7 @@ class Elementwise(Primitive):
         optimistic: str | None = None,
         operands: int | None = None,
         domain: str | Sequence[str] = "any",
+        params: Callable[[Any, np.dtype], dict[str, Any]] | None = None,
     ):
         super().__init__(name)
         self.fn = fn
@@ -89,6 +90,7 @@ class Elementwise(Primitive):
         self.optimistic = optimistic
         self.operands = operands or (fn.nin if isinstance(fn, np.ufunc) else len(d or ()) or 1)
         self.domain = [domain] * self.operands if isinstance(domain, str) else list(domain)
+        self.params = params
 
     def __call__(self, *xs: Any, **params: Any) -> Any:
         """As `Primitive.__call__`; Python scalars take the type of the other operand."""
@@ -154,6 +156,11 @@ class Elementwise(Primitive):
 
     def batch(self, size: int, mapped: Sequence[bool], *xs: Any, **params: Any) -> tuple[Sequence[Any], Sequence[bool]]:
         return [self(*align(size, mapped, xs), **params)], [True]
+
+    def samples(self, draw: Any) -> Any:
+        shape, dtype = draw.shape(), draw.dtype(self.takes)
+        params = {} if self.params is None else self.params(draw, np.dtype(dtype))
+        return [draw.array(shape, dtype, domain) for domain in self.domain], params
 
 
 def align(size: int, mapped: Sequence[bool], xs: Sequence[Any]) -> list[Any]:

@@ -13,7 +13,12 @@ from ..core.trace import stage
 from ..core.types import ShapedArray, complex_dtype, real_dtype, shaped
 from .family import check_axes, p
 
-_RUN: dict[str, Callable[..., Any]] = {"fft": np.fft.fftn, "ifft": np.fft.ifftn, "rfft": np.fft.rfftn, "irfft": np.fft.irfftn}
+_RUN: dict[str, Callable[..., Any]] = {
+    "fft": np.fft.fftn,
+    "ifft": np.fft.ifftn,
+    "rfft": np.fft.rfftn,
+    "irfft": np.fft.irfftn,
+}
 
 
 class FFT(Primitive):
@@ -23,7 +28,9 @@ class FFT(Primitive):
     the last of the axes; "irfft" takes the imaginary parts at its ends, which no real signal has, for zero.
     """
 
-    def typeof(self, x: ShapedArray, *, kind: str, axes: tuple[int, ...], lengths: tuple[int, ...]) -> tuple[ShapedArray, ...]:
+    def typeof(
+        self, x: ShapedArray, *, kind: str, axes: tuple[int, ...], lengths: tuple[int, ...]
+    ) -> tuple[ShapedArray, ...]:
         check_axes(kind, axes, x)
         if x.dtype.kind != ("f" if kind == "rfft" else "c") or x.dtype == np.float16:
             wanted = "float32 or float64" if kind == "rfft" else "complex64 or complex128"
@@ -32,7 +39,11 @@ class FFT(Primitive):
         if kind == "irfft":
             given[-1] = lengths[-1] // 2 + 1
         if not axes or min(lengths) < 1 or [x.shape[a] for a in axes] != given:
-            raise ShapeError(message(f"{kind}: {lengths} points do not fit the axes {axes}", got=x, do="pad or cut the operand first"))
+            raise ShapeError(
+                message(
+                    f"{kind}: {lengths} points do not fit the axes {axes}", got=x, do="pad or cut the operand first"
+                )
+            )
         shape = list(x.shape)
         if kind in ("rfft", "irfft"):
             shape[axes[-1]] = lengths[-1] // 2 + 1 if kind == "rfft" else lengths[-1]
@@ -45,7 +56,9 @@ class FFT(Primitive):
     def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, **params: Any) -> Sequence[Any]:
         return (self(tangents[0], **params),)
 
-    def pull(self, cts: Sequence[Any], x: Any, *, kind: str, axes: tuple[int, ...], lengths: tuple[int, ...]) -> Sequence[Any]:
+    def pull(
+        self, cts: Sequence[Any], x: Any, *, kind: str, axes: tuple[int, ...], lengths: tuple[int, ...]
+    ) -> Sequence[Any]:
         ct, last, n = cts[0], axes[-1], lengths[-1]
         if kind in ("fft", "ifft"):  # the matrix of the transform is symmetric
             return (self(ct, kind=kind, axes=axes, lengths=lengths),)
@@ -59,7 +72,9 @@ class FFT(Primitive):
         half = p.mul(_weights(half, last, n, 2.0), p.mul(p.conj(half), 1 / n))
         return (self(half, kind="ifft", **others) if axes[:-1] else half,)
 
-    def batch(self, size: int, mapped: Sequence[bool], x: Any, *, kind: str, axes: tuple[int, ...], lengths: tuple[int, ...]) -> Any:
+    def batch(
+        self, size: int, mapped: Sequence[bool], x: Any, *, kind: str, axes: tuple[int, ...], lengths: tuple[int, ...]
+    ) -> Any:
         return [self(x, kind=kind, axes=tuple(a + 1 for a in axes), lengths=lengths)], [True]
 
     def samples(self, draw: Any) -> Any:

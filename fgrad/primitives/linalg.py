@@ -59,7 +59,9 @@ def _pair(x: Any, compare: Any, k: int = 0) -> Any:
     """Where compare(column, row + k) holds, at the shape of x."""
     shape = tuple(x.shape[-2:])
     rows, columns = (stage(p.iota, dtype=_INT, shape=shape, axis=a) for a in (0, 1))
-    return p.broadcast_in_dim(compare(columns, p.add(rows, k) if k else rows), shape=tuple(x.shape), dims=(x.ndim - 2, x.ndim - 1))
+    return p.broadcast_in_dim(
+        compare(columns, p.add(rows, k) if k else rows), shape=tuple(x.shape), dims=(x.ndim - 2, x.ndim - 1)
+    )
 
 
 def tril(x: Any, k: int = 0) -> Any:
@@ -146,7 +148,9 @@ def check_matrix(name: str, a: ShapedArray, *, square: bool = True) -> None:
             )
         )
     if a.dtype.kind not in "fc" or a.dtype == np.float16:
-        raise DtypeError(message(f"{name} is not defined for {a.dtype}", got=a, do="convert to float32/64 or complex64/128"))
+        raise DtypeError(
+            message(f"{name} is not defined for {a.dtype}", got=a, do="convert to float32/64 or complex64/128")
+        )
 
 
 class Matrices(Primitive):
@@ -199,7 +203,9 @@ class TriangularSolve(Matrices):
         _check_system(self.name, a, b)
         return (b,)
 
-    def run(self, a: Any, b: Any, *, lower: bool, transpose_a: bool, conjugate_a: bool, unit_diagonal: bool) -> tuple[Any, ...]:
+    def run(
+        self, a: Any, b: Any, *, lower: bool, transpose_a: bool, conjugate_a: bool, unit_diagonal: bool
+    ) -> tuple[Any, ...]:
         from scipy.linalg.blas import get_blas_funcs
 
         b = np.asarray(b)
@@ -242,7 +248,11 @@ def _check_system(name: str, a: ShapedArray, b: ShapedArray) -> None:
     check_matrix(name, a)
     if b.ndim != a.ndim or b.shape[:-1] != a.shape[:-1]:
         raise ShapeError(
-            message(f"{name}: the right side does not fit the matrix", got=f"{a} and {b}", do="give b the shape (..., n, k) for a of (..., n, n)")
+            message(
+                f"{name}: the right side does not fit the matrix",
+                got=f"{a} and {b}",
+                do="give b the shape (..., n, k) for a of (..., n, n)",
+            )
         )
     if a.dtype != b.dtype:
         raise DtypeError(message(f"{name}: operands have different dtypes", got=f"{a} and {b}", do="convert first"))
@@ -250,7 +260,9 @@ def _check_system(name: str, a: ShapedArray, b: ShapedArray) -> None:
 
 def solve_triangular(a: Any, b: Any, *, lower: bool, adjoint_a: bool = False, unit_diagonal: bool = False) -> Any:
     """a⁻¹ b, or a⁻ᴴ b."""
-    return p.triangular_solve(a, b, lower=lower, transpose_a=adjoint_a, conjugate_a=adjoint_a, unit_diagonal=unit_diagonal)
+    return p.triangular_solve(
+        a, b, lower=lower, transpose_a=adjoint_a, conjugate_a=adjoint_a, unit_diagonal=unit_diagonal
+    )
 
 
 def divide_triangular(b: Any, a: Any, *, lower: bool) -> Any:
@@ -343,7 +355,9 @@ class Solve(Factored):
 
     raises = True
 
-    def typeof(self, a: ShapedArray, factors: ShapedArray, pivots: ShapedArray, b: ShapedArray, *, transpose: bool) -> tuple[ShapedArray, ...]:
+    def typeof(
+        self, a: ShapedArray, factors: ShapedArray, pivots: ShapedArray, b: ShapedArray, *, transpose: bool
+    ) -> tuple[ShapedArray, ...]:
         _check_system(self.name, a, b)
         return (b,)
 
@@ -361,7 +375,15 @@ class Solve(Factored):
         return (x,)
 
     def tangent(
-        self, tangents: Sequence[Any], outs: Sequence[Any], a: Any, factors: Any, pivots: Any, b: Any, *, transpose: bool
+        self,
+        tangents: Sequence[Any],
+        outs: Sequence[Any],
+        a: Any,
+        factors: Any,
+        pivots: Any,
+        b: Any,
+        *,
+        transpose: bool,
     ) -> Sequence[Any]:
         t, _, _, u = tangents
         moved = None if t is None else p.neg(matmul(transposed(t) if transpose else t, outs[0]))
@@ -527,7 +549,9 @@ class QR(Matrices):
 
 def _undetermined(what: str, a: Any, do: str) -> MissingRuleError:
     return MissingRuleError(
-        message(f"the additional columns of {what} are arbitrary and have no derivative", got=type_of(a), do=f"use {do}")
+        message(
+            f"the additional columns of {what} are arbitrary and have no derivative", got=type_of(a), do=f"use {do}"
+        )
     )
 
 
@@ -608,7 +632,9 @@ class SVD(Matrices):
         out = np.linalg.svd(a, full, compute_uv)
         return tuple(out) if compute_uv else (out,)
 
-    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], a: Any, *, full: bool, compute_uv: bool) -> Sequence[Any]:
+    def tangent(
+        self, tangents: Sequence[Any], outs: Sequence[Any], a: Any, *, full: bool, compute_uv: bool
+    ) -> Sequence[Any]:
         m, n = a.shape[-2:]
         if compute_uv and full and m != n:
             raise _undetermined("svd(full_matrices=True)", a, "full_matrices=False")
@@ -654,7 +680,9 @@ class PInv(Matrices):
     def run(self, a: Any, *, rtol: float, hermitian: bool) -> tuple[Any, ...]:
         return (np.ascontiguousarray(np.linalg.pinv(a, rtol, hermitian)),)
 
-    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], a: Any, *, rtol: float, hermitian: bool) -> Sequence[Any]:
+    def tangent(
+        self, tangents: Sequence[Any], outs: Sequence[Any], a: Any, *, rtol: float, hermitian: bool
+    ) -> Sequence[Any]:
         t, y = tangents[0], outs[0]
         th, yh = adjoint(t), adjoint(y)
         rows = matmul(matmul(y, yh), th)

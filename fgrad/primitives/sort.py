@@ -28,7 +28,11 @@ class Sort(Primitive):
         check_axes(self.name, (axis,), first)
         if any(t.shape != first.shape for t in types) or not 1 <= num_keys <= len(types):
             raise ShapeError(
-                message("sort: operands must have one shape, and some must be keys", got=", ".join(map(str, types)), do="broadcast them first")
+                message(
+                    "sort: operands must have one shape, and some must be keys",
+                    got=", ".join(map(str, types)),
+                    do="broadcast them first",
+                )
             )
         return types
 
@@ -38,7 +42,9 @@ class Sort(Primitive):
         order = np.argsort(xs[0], axis, kind="stable") if num_keys == 1 else np.lexsort(xs[:num_keys][::-1], axis)
         return tuple(np.take_along_axis(np.asarray(x), order, axis) for x in xs)
 
-    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], *xs: Any, axis: int, num_keys: int) -> Sequence[Any]:
+    def tangent(
+        self, tangents: Sequence[Any], outs: Sequence[Any], *xs: Any, axis: int, num_keys: int
+    ) -> Sequence[Any]:
         place = stage(p.iota, dtype=_INT, shape=tuple(xs[0].shape), axis=axis)
         order = self(*xs[:num_keys], place, axis=axis, num_keys=num_keys)[-1]
         return [None if t is None else take_along(t, order, axis) for t in tangents]
@@ -59,7 +65,9 @@ class TopK(Primitive):
 
     def typeof(self, x: ShapedArray, *, k: int) -> tuple[ShapedArray, ...]:
         if not x.ndim or not 0 <= k <= x.shape[-1]:
-            raise ShapeError(message(f"top_k: there are no {k} elements along the last axis", got=x, do="choose a smaller k"))
+            raise ShapeError(
+                message(f"top_k: there are no {k} elements along the last axis", got=x, do="choose a smaller k")
+            )
         shape = (*x.shape[:-1], k)
         return shaped(shape, x.dtype), shaped(shape, _INT)
 
@@ -79,7 +87,9 @@ class TopK(Primitive):
 
     def samples(self, draw: Any) -> Any:
         shape = draw.shape(min_dims=1)
-        return [np.asarray(draw.permutation(int(np.prod(shape))), "f8").reshape(shape)], {"k": draw.integer(0, shape[-1])}
+        return [np.asarray(draw.permutation(int(np.prod(shape))), "f8").reshape(shape)], {
+            "k": draw.integer(0, shape[-1])
+        }
 
 
 class SearchSorted(Primitive):
@@ -87,9 +97,17 @@ class SearchSorted(Primitive):
 
     def typeof(self, a: ShapedArray, v: ShapedArray, *, side: str) -> tuple[ShapedArray, ...]:
         if not a.ndim or a.ndim != v.ndim or a.shape[:-1] != v.shape[:-1]:
-            raise ShapeError(message("searchsorted: the arrays do not fit together", got=f"{a} and {v}", do="give a the shape (n,), v any"))
+            raise ShapeError(
+                message(
+                    "searchsorted: the arrays do not fit together",
+                    got=f"{a} and {v}",
+                    do="give a the shape (n,), v any",
+                )
+            )
         if a.dtype != v.dtype:
-            raise DtypeError(message("searchsorted: operands have different dtypes", got=f"{a} and {v}", do="convert first"))
+            raise DtypeError(
+                message("searchsorted: operands have different dtypes", got=f"{a} and {v}", do="convert first")
+            )
         return (shaped(v.shape, _INT),)
 
     def run(self, a: Any, v: Any, *, side: str) -> tuple[Any, ...]:

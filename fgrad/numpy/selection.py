@@ -1,0 +1,597 @@
+"""Choices among elements and functions of each element that are no ufuncs: where, select, clip, round, real, sinc, ..."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import DtypeError, ShapeError, message
+from ..core.primitive import registry as p
+from ..core.trace import Tracer, concrete, surface
+from . import shapes as s
+from .methods import method
+from .promote import broadcast, broadcast_shapes, cast, float_dtype, promote, result_dtype
+from .support import axis_of, inexact, is_traced, stack_call, stacked, strict, traced, where_call
+from .ufuncs import ROUTES, absolute, arctan2, floor_divide, isnan, maximum, minimum, remainder
+
+
+def _operand(x: Any) -> Any:
+    """Lists become arrays; numbers stay weak."""
+    return stacked(x) if isinstance(x, list | tuple) else x
+
+
+@traced(np.where, sequences=True)
+def where(condition: Any, x: Any = None, y: Any = None, /, *, size: int | None = None, fill_value: Any = None) -> Any:
+    """Elements of `x` where `condition` holds, else of `y`; all three broadcast. No NaN leaks from what is not chosen.
+
+    With `condition` alone: the indices of its true elements, as `nonzero`.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.where([True, False], 1.0, 2.0)
+    array([1., 2.])
+    """
+    if x is None and y is None:
+        named = {} if size is None else {"size": size, "fill_value": fill_value}
+        return ROUTES[np.nonzero](condition, **named)
+    if x is None or y is None:
+        raise ValueError(message("where: takes a condition alone, or with both x and y", do="give both or none"))
+    return where_call(_operand(condition), _operand(x), _operand(y))
+
+
+@traced(np.select, sequences=True)
+def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
+    """Elements of the first choice whose condition holds, else of `default`.
+
+    Raises `ShapeError` for lists of different lengths.
+
+    >>> from fgrad import numpy as fnp
+    >>> x = np.array([-1, 0, 2])
+    >>> fnp.select([x < 0, x > 0], [-x, 10 * x])
+    array([ 1,  0, 20])
+    """
+    if len(condlist) != len(choicelist):
+        raise ShapeError(
+            message(
+                "select: needs one choice per condition",
+                got=f"{len(condlist)} and {len(choicelist)}",
+                do="give as many",
+            )
+        )
+    result = _operand(default)
+    for condition, choice in reversed(list(zip(condlist, choicelist, strict=True))):
+        result = where_call(_operand(condition), _operand(choice), result)
+    return result
+
+
+@surface(arity=None)
+def _choose(a: Any, *choices: Any, mode: str) -> Any:
+    n = len(choices)
+    shape = broadcast_shapes(a.shape, *[c.shape for c in choices])
+    dtype = result_dtype(*choices)
+    table = p.concatenate(*[p.reshape(broadcast(cast(c, dtype), shape), shape=(1, *shape)) for c in choices], axis=0)
+    which = broadcast(cast(a, np.int64), shape)
+    if mode == "clip":
+        which = p.max(p.min(which, n - 1), 0)
+    elif mode == "wrap":
+        which = p.rem(which, n)
+    else:  # a negative choice is an error, no counting from the end
+        which = p.select(p.lt(which, 0), p.broadcast_in_dim(np.int64(n), shape=shape, dims=()), which)
+    rest = [p.iota(dtype=np.dtype(np.int64), shape=shape, axis=k) for k in range(len(shape))]
+    return p.gather(
+        table, which, *rest, axes=tuple(range(len(shape) + 1)), mode="raise" if mode == "raise" else "promise"
+    )
+
+
+@traced(np.choose, method="choose", sequences=True)
+def choose(a: Any, choices: Sequence[Any], out: None = None, mode: str = "raise") -> Any:
+    """Elements of `choices[a]`, element by element; `mode` "raise", "wrap" or "clip" for numbers outside.
+
+    Raises `OutOfBoundsError` with mode "raise".
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.choose(np.array([1, 0]), [np.array([1, 2]), np.array([3, 4])])
+    array([3, 2])
+    """
+    if mode not in ("raise", "wrap", "clip"):
+        raise ValueError(message("choose: unknown mode", got=repr(mode), do="choose 'raise', 'wrap' or 'clip'"))
+    return _choose(_operand(a), *[_operand(c) for c in choices], mode=mode)
+
+
+@surface(run=lambda x, low, high: np.minimum(np.maximum(x, low), high), arity=3)
+def _clip(x: Any, low: Any, high: Any) -> Any:
+    x, low, high = promote(x, low, high)
+    return p.min(p.max(x, low), high)
+
+
+def clip(arr: Any, min: Any = None, max: Any = None, out: Any = None, *, a_min: Any = None, a_max: Any = None) -> Any:
+    """`arr` with elements below `min` raised to it and those above `max` lowered to it.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.clip(np.array([-2.0, 0.5, 3.0]), 0.0, 1.0)
+    array([0. , 0.5, 1. ])
+    """
+    low, high = a_min if min is None else min, a_max if max is None else max
+    if not (is_traced(arr) or is_traced(low) or is_traced(high)):
+        return np.clip(arr, low, high, out=out)
+    arr, low, high = _operand(arr), _operand(low), _operand(high)
+    if low is not None and high is not None:
+        return _clip(arr, low, high)
+    if low is not None:
+        return maximum(arr, low)
+    return minimum(arr, high) if high is not None else s.reshape_call(arr, arr.shape)
+
+
+def _route_clip(
+    a: Any, a_min: Any = None, a_max: Any = None, out: None = None, *, min: Any = None, max: Any = None, **_: Any
+) -> Any:
+    return clip(a, a_min if min is None else min, a_max if max is None else max)
+
+
+ROUTES[np.clip] = _route_clip
+method("clip")(clip)
+
+
+@surface(arity=4)
+def _nan_to_num(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
+    return _finite(strict(x), nan, posinf, neginf)
+
+
+def _finite(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
+    if x.dtype.kind == "c":
+        return p.complex(_finite(p.real(x), nan, posinf, neginf), _finite(p.imag(x), nan, posinf, neginf))
+    nan, posinf, neginf = (broadcast(cast(v, x.dtype), x.shape) for v in (nan, posinf, neginf))
+    infinite = lambda sign: p.broadcast_in_dim(x.dtype.type(sign * math.inf), shape=x.shape, dims=())  # noqa: E731
+    x = p.select(p.is_nan(x), nan, x)
+    return p.select(p.eq(x, infinite(1)), posinf, p.select(p.eq(x, infinite(-1)), neginf, x))
+
+
+@traced(np.nan_to_num)
+def nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
+    """`x` with NaN replaced by `nan` and infinities by `posinf` and `neginf` (the largest finite numbers).
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.nan_to_num(np.array([1.0, fnp.nan]))
+    array([1., 0.])
+    """
+    if x.dtype.kind not in "fc":
+        return s.reshape_call(x, x.shape)
+    info = np.finfo(x.dtype)
+    return _nan_to_num(
+        x, nan, float(info.max) if posinf is None else posinf, float(info.min) if neginf is None else neginf
+    )
+
+
+@traced(np.piecewise, sequences=True)
+def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
+    """funclist[k] (a function of `x`, or a number) where condlist[k] holds; one more entry holds where none does.
+
+    The last condition that holds wins, as in NumPy; the dtype is that of `x`.
+
+    >>> from fgrad import numpy as fnp
+    >>> x = np.array([-2.0, 3.0])
+    >>> fnp.piecewise(x, [x < 0, x >= 0], [lambda x: -x, lambda x: x * x])
+    array([2., 9.])
+    """
+    x = _operand(x)
+    conditions = [condlist] if np.ndim(condlist[0]) == 0 and np.ndim(x) else list(condlist)
+    functions = list(funclist)
+    result: Any = x.dtype.type(0)
+    if len(functions) == len(conditions) + 1:
+        result = functions.pop()
+        result = result(x, *args, **kw) if callable(result) else result
+    if len(functions) != len(conditions):
+        raise ShapeError(
+            message(
+                "piecewise: needs one function per condition, or one more",
+                got=f"{len(funclist)} functions for {len(conditions)} conditions",
+                do="add or remove functions",
+            )
+        )
+    for condition, f in zip(conditions, functions, strict=True):
+        result = where_call(_operand(condition), f(x, *args, **kw) if callable(f) else f, result)
+    return s.broadcast_to(result, x.shape).astype(x.dtype)
+
+
+def _run_round(x: Any, decimals: int) -> Any:
+    return np.round(x, decimals)
+
+
+@surface(run=_run_round)
+def _round(x: Any, decimals: int) -> Any:
+    x = strict(x)
+    if x.dtype.kind == "b":
+        return cast(x, np.float16)
+    if x.dtype.kind == "c":
+        return p.complex(_rounded(p.real(x), decimals), _rounded(p.imag(x), decimals))
+    if x.dtype.kind in "iu":
+        return x if decimals >= 0 else cast(_rounded(cast(x, np.float64), decimals), x.dtype)
+    return _rounded(x, decimals)
+
+
+def _rounded(x: Any, decimals: int) -> Any:
+    if not decimals:
+        return p.rint(x)
+    factor = float(10 ** abs(decimals))
+    return p.div(p.rint(p.mul(x, factor)), factor) if decimals > 0 else p.mul(p.rint(p.div(x, factor)), factor)
+
+
+@traced(np.round, np.around, method="round")
+def round(a: Any, decimals: int = 0, out: None = None) -> Any:
+    """`a` rounded to so many decimals, halves to even. Its gradient is zero.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.round(2.675, 1)
+    np.float64(2.7)
+    """
+    return _round(a, decimals)
+
+
+around = round
+
+
+@traced(np.fix)
+def fix(x: Any, out: None = None) -> Any:
+    """`x` rounded towards zero. Its gradient is zero.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.fix(-1.5)
+    np.float64(-1.0)
+    """
+    return np.trunc(x)
+
+
+@surface(run=lambda x: scalar_real(x))
+def _real(x: Any) -> Any:
+    x = strict(x)
+    return p.real(x) if x.dtype.kind == "c" else x
+
+
+def scalar_real(x: Any) -> Any:
+    return (
+        x.real
+        if isinstance(x, np.ndarray | np.generic)
+        else np.float64(x.real)
+        if type(x) is complex
+        else np.asarray(x)[()]
+    )
+
+
+@surface(run=lambda x: np.array(np.imag(x))[()])
+def _imag(x: Any) -> Any:
+    x = strict(x)
+    return p.imag(x) if x.dtype.kind == "c" else p.broadcast_in_dim(x.dtype.type(0), shape=x.shape, dims=())
+
+
+@traced(np.real)
+def real(val: Any) -> Any:
+    """Real part.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.real(np.array([1 + 2j]))
+    array([1.])
+    """
+    return _real(val)
+
+
+@traced(np.imag)
+def imag(val: Any) -> Any:
+    """Imaginary part.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.imag(np.array([1 + 2j]))
+    array([2.])
+    """
+    return _imag(val)
+
+
+@traced(np.angle)
+def angle(z: Any, deg: bool = False) -> Any:
+    """Argument of complex numbers in radians, or degrees, in (-π, π].
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.angle(1j, deg=True)
+    np.float64(90.0)
+    """
+    y = arctan2(_imag(z), _real(z))
+    return y * (180 / np.pi) if deg else y
+
+
+@traced(np.real_if_close)
+def real_if_close(a: Any, tol: float = 100) -> Any:
+    """Real part where the imaginary parts are negligible, which must be known: else the complex array.
+
+    Raises `ConcretizationError` under jit and vmap, where the dtype of the result would depend on values.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.real_if_close(np.array([2.0 + 0j]))
+    array([2.])
+    """
+    if a.dtype.kind != "c":
+        return a
+    value = concrete(a, "real_if_close", "take the real part with fnp.real")
+    return _real(a) if np.isrealobj(np.real_if_close(value, tol)) else a
+
+
+_SINC = [(-1) ** k / math.factorial(2 * k + 1) for k in range(9)]
+
+
+@surface(run=np.sinc)
+def _sinc(x: Any) -> Any:
+    # near 0 the Taylor series, whose derivatives of every order are right at 0
+    x = inexact(x)
+    y = p.mul(x, math.pi)
+    square = p.square(y)
+    near = p.lt(p.real(p.mul(y, p.conj(y))) if x.dtype.kind == "c" else square, 0.25)
+    series = p.broadcast_in_dim(x.dtype.type(_SINC[-1]), shape=x.shape, dims=())
+    for c in _SINC[-2::-1]:
+        series = p.add(p.mul(series, square), c)
+    one = p.broadcast_in_dim(x.dtype.type(1), shape=x.shape, dims=())
+    far = p.select(near, one, y)
+    return p.select(near, series, p.div(p.sin(far), far))
+
+
+@traced(np.sinc)
+def sinc(x: Any) -> Any:
+    """sin(πx) / (πx), 1 at 0, with all its derivatives.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.sinc(0.5).round(6)
+    np.float64(0.63662)
+    """
+    return _sinc(x)
+
+
+@surface(run=np.i0)
+def _i0(x: Any) -> Any:
+    x = cast(x, np.float64) if x.dtype.kind in "biu" else strict(x)
+    return p.mul(p.exp(p.abs(x)), p.bessel_i0e(x))
+
+
+@traced(np.i0)
+def i0(x: Any) -> Any:
+    """Modified Bessel function of the first kind, order 0, of real numbers (DLMF 10.25).
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.i0(1.0).round(6)
+    np.float64(1.266066)
+    """
+    if x.dtype.kind == "c":
+        raise DtypeError(message("i0 takes real numbers", got=x.dtype, do="use the real part"))
+    return _i0(x)
+
+
+@traced(np.unwrap)
+def unwrap(p: Any, discont: float | None = None, axis: int = -1, *, period: float = 2 * math.pi) -> Any:
+    """Phases with multiples of `period` added so that neighbours differ by no more than `discont` (half the period).
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.unwrap(np.array([0.0, 6.0])).round(4)
+    array([ 0.    , -0.2832])
+    """
+    axis = axis_of("unwrap", axis, p.ndim)
+    discont = period / 2 if discont is None else discont
+    steps = np.diff(p, axis=axis)
+    whole = steps.dtype.kind in "iu" and isinstance(period, int)
+    low = -period // 2 if whole else -period / 2
+    short = remainder(steps - low, period) + low
+    high = low + period
+    if not whole or period % 2 == 0:
+        short = where_call((short == low) & (steps > 0), high, short)
+    correction = where_call(absolute(steps) < discont, 0, short - steps)
+    shape = [1 if a == axis else n for a, n in enumerate(p.shape)]
+    moved = np.concatenate([np.zeros(shape, correction.dtype), np.cumsum(correction, axis=axis)], axis=axis)
+    return p + moved
+
+
+@surface(run=np.modf)
+def modf(x: Any) -> tuple[Any, Any]:
+    """Fractional and integral parts, both with the sign of `x`.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.modf(2.5)
+    (np.float64(0.5), np.float64(2.0))
+    """
+    x = cast(x, float_dtype(strict(x)))
+    whole = p.trunc(x)
+    none = p.broadcast_in_dim(x.dtype.type(0), shape=x.shape, dims=())
+    one = p.broadcast_in_dim(x.dtype.type(1), shape=x.shape, dims=())
+    infinite = p.bit_not(p.bit_or(p.is_finite(x), p.is_nan(x)))
+    return p.select(infinite, p.copysign(none, x), p.fmod(p.select(infinite, none, x), one)), whole
+
+
+@surface(run=np.ldexp, arity=2)
+def ldexp(x1: Any, x2: Any) -> Any:
+    """x1 · 2**x2, for integers x2.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.ldexp(0.75, 2)
+    np.float64(3.0)
+    """
+    dtype = float_dtype(strict(x1))
+    shape = broadcast_shapes(x1.shape, x2.shape)
+    x, n = broadcast(cast(x1, dtype), shape), broadcast(cast(x2, np.int64), shape)
+    return _scaled(x, n)
+
+
+def _scaled(x: Any, n: Any) -> Any:
+    """x · 2**n in steps, since 2**n alone may be out of range where the result is not."""
+    limit = {2: 14, 4: 126}.get(x.dtype.itemsize, 1022)
+    for _ in range(3):
+        step = p.max(p.min(n, limit), -limit)
+        x = p.mul(x, p.exp2(cast(step, x.dtype)))
+        n = p.sub(n, step)
+    return x
+
+
+@surface(run=np.frexp)
+def frexp(x: Any) -> tuple[Any, Any]:
+    """Mantissa in [0.5, 1) and binary exponent (int32) of each element.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.frexp(3.0)
+    (np.float64(0.75), np.int32(2))
+    """
+    x = cast(x, float_dtype(strict(x)))
+    none = p.broadcast_in_dim(x.dtype.type(0), shape=x.shape, dims=())
+    one = p.broadcast_in_dim(x.dtype.type(1), shape=x.shape, dims=())
+    usual = p.bit_and(p.is_finite(x), p.ne(x, none))
+    size = p.abs(p.select(usual, x, one))
+    exponent = p.add(cast(p.floor(p.log2(size)), np.int64), 1)
+    mantissa = _scaled(size, p.neg(exponent))
+    high, low = p.ge(mantissa, 1), p.lt(mantissa, 0.5)  # log2 may have rounded across a power of two
+    exponent = p.add(exponent, p.sub(cast(high, np.int64), cast(low, np.int64)))
+    exponent = p.select(usual, exponent, p.broadcast_in_dim(np.int64(0), shape=x.shape, dims=()))
+    return p.select(usual, _scaled(x, p.neg(exponent)), x), cast(exponent, np.int32)
+
+
+ROUTES[np.modf], ROUTES[np.ldexp], ROUTES[np.frexp] = modf, ldexp, frexp
+
+
+def divmod(x1: Any, x2: Any, /) -> tuple[Any, Any]:
+    """Floor quotient and remainder.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.divmod(7, 3)
+    (np.int64(2), np.int64(1))
+    """
+    if not (is_traced(x1) or is_traced(x2)):
+        return np.divmod(x1, x2)
+    return floor_divide(x1, x2), remainder(x1, x2)
+
+
+ROUTES[np.divmod] = divmod
+
+
+@traced(np.isin)
+def isin(
+    element: Any, test_elements: Any, assume_unique: bool = False, invert: bool = False, *, kind: Any = None
+) -> Any:
+    """Whether each element is among `test_elements`.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.isin([1, 2, 3], [2, 5])
+    array([False,  True, False])
+    """
+    element, among = stacked(element), stacked(test_elements).reshape(-1)
+    found = np.any(element.reshape((*element.shape, 1)) == among, axis=-1)
+    return ~found if invert else found
+
+
+@traced(np.isclose, sequences=True)
+def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+    """Whether |a - b| <= atol + rtol |b|, element by element; infinities are close to themselves.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.isclose(np.array([1.0, 2.0]), np.array([1.0, 2.1]))
+    array([ True, False])
+    """
+    a, b = _operand(a), _operand(b)
+    near = (absolute(a - b) <= atol + rtol * absolute(b)) & np.isfinite(b)
+    result = near | (a == b)
+    return result | (isnan(a) & isnan(b)) if equal_nan else result
+
+
+@traced(np.allclose, sequences=True)
+def allclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+    """Whether all elements are close, as `isclose` says.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.allclose(np.array([1.0, 2.0]), np.array([1.0, 2.1]))
+    False
+    """
+    return np.all(isclose(a, b, rtol, atol, equal_nan))
+
+
+@traced(np.array_equal, sequences=True)
+def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
+    """Whether two arrays have the same shape and elements.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.array_equal([1, 2], [1, 2])
+    True
+    """
+    a1, a2 = stacked(a1), stacked(a2)
+    if a1.shape != a2.shape:
+        return np.False_
+    same = a1 == a2
+    if equal_nan:
+        same = same | (isnan(a1) & isnan(a2))
+    return np.all(same)
+
+
+@traced(np.array_equiv, sequences=True)
+def array_equiv(a1: Any, a2: Any) -> Any:
+    """Whether two arrays broadcast to each other and have the same elements then.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.array_equiv([1, 1], 1)
+    True
+    """
+    a1, a2 = stacked(a1), stacked(a2)
+    try:
+        broadcast_shapes(a1.shape, a2.shape)
+    except ShapeError:
+        return np.False_
+    return np.all(a1 == a2)
+
+
+@traced(np.apply_along_axis, sequences=True)
+def apply_along_axis(func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
+    """`func1d` of every line of `arr` along `axis`; the axes of its result take the place of `axis`.
+
+    Every line is a call: fgrad.vmap of a function is faster.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.apply_along_axis(lambda line: line[-1] - line[0], 1, np.array([[1, 4], [2, 9]]))
+    array([3, 7])
+    """
+    axis = axis_of("apply_along_axis", axis, arr.ndim)
+    rest = arr.shape[:axis] + arr.shape[axis + 1 :]
+    lines = np.moveaxis(arr, axis, -1).reshape(math.prod(rest), arr.shape[axis])
+    results = [_operand(func1d(lines[i], *args, **kwargs)) for i in range(lines.shape[0])]
+    y = stack_call(*results, axis=0)
+    y = y.reshape(rest + y.shape[1:])
+    extra = tuple(range(len(rest), y.ndim))
+    return np.moveaxis(y, extra, tuple(range(axis, axis + len(extra))))
+
+
+@traced(np.apply_over_axes, sequences=True)
+def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
+    """func(a, axis) for one axis after the other; axes that it removes come back with size 1.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.apply_over_axes(np.sum, np.ones((2, 3)), [0, 1])
+    array([[6.]])
+    """
+    for axis in axes if isinstance(axes, tuple | list) else [axes]:
+        y = func(a, axis)
+        a = y if y.ndim == a.ndim else s.expand_dims(y, axis)
+    return a
+
+
+def _swapped_divmod(self: Any, other: Any) -> Any:
+    return divmod(other, self)
+
+
+def _builtin_round(self: Any, ndigits: int | None = None) -> Any:
+    if ndigits is None:
+        return concrete(self, "round(x)", "use fnp.round(x)").__round__()
+    return _round(self, ndigits)
+
+
+Tracer.real = property(_real, doc="Real part.")  # type: ignore[attr-defined]
+Tracer.imag = property(_imag, doc="Imaginary part.")  # type: ignore[attr-defined]
+Tracer.__divmod__ = divmod  # type: ignore[attr-defined]
+Tracer.__rdivmod__ = _swapped_divmod  # type: ignore[attr-defined]
+Tracer.__round__ = _builtin_round  # type: ignore[attr-defined]
+method("conj")(ROUTES[np.conjugate])
+method("conjugate")(ROUTES[np.conjugate])
+
+__all__ = [
+    "allclose", "angle", "apply_along_axis", "apply_over_axes", "around", "array_equal", "array_equiv", "choose", "clip",
+    "divmod", "fix", "frexp", "i0", "imag", "isclose", "isin", "ldexp", "modf", "nan_to_num", "piecewise", "real",
+    "real_if_close", "round", "select", "sinc", "unwrap", "where",
+]  # fmt: skip
