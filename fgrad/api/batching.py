@@ -59,7 +59,7 @@ def vmap(
     @wraps(fun, updated=())
     def batched(*args: Any, **kwargs: Any) -> Any:
         leaves, treedef = tree.flatten((args, kwargs))
-        leaves = checked(leaves, treedef, f"vmap({name_of(fun)}): the argument")
+        leaves = checked(leaves, treedef, f"vmap({name_of(fun)}): argument ", 1)
         axes = _axes(in_axes, args, kwargs, fun)
         types = [aval_of(signature(x)) for x in leaves]
         axes = [_normal(a, t, i, args, kwargs, fun) for i, (a, t) in enumerate(zip(axes, types, strict=True))]

@@ -15,12 +15,12 @@ import numpy as np
 from ..core import tree
 from ..core.errors import GradError, ShapeError, TreeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, signature
+from ..core.trace import Tracer, signature, unmasked
 from ..core.types import aval_of, canonical
 from ..passes.jvp import Dual, split
 from ..passes.linearize import Tape
 from .batching import vmap
-from .leaves import Own, checked, name_of
+from .leaves import Own, checked, name_of, path_of
 
 
 def _normalized(argnums: int | Sequence[int], count: int, f: Callable[..., Any]) -> tuple[int, ...]:
@@ -122,6 +122,8 @@ def value_and_grad(
             if has_aux:
                 out, aux = _pair(out, fun)
             value, seed, slot = _loss(tape, out, fun, holomorphic)
+        except ValueError as error:
+            raise unmasked(error) from None
         finally:
             tape.close()
         active = [t for t in traced if type(t) is Tracer and t.trace is tape]
@@ -223,6 +225,8 @@ def _recorded(fun: Callable[..., Any], primals: Sequence[Any], name: str) -> tup
         traced = [tape.input(x, signature(x)) if aval_of(signature(x)).inexact else x for x in leaves]
         outs, out_tree = tree.flatten(fun(*tree.unflatten(treedef, traced)))
         outs = checked(outs, out_tree, f"{name_of(fun)}: the result")
+    except ValueError as error:
+        raise unmasked(error) from None
     finally:
         tape.close()
     return tape, traced, treedef, outs, out_tree
@@ -245,8 +249,7 @@ def _matching(given: Any, treedef: Any, types: Sequence[Any], what: str) -> list
         (x,) = checked([x], tree.LEAF, what)
         aval = aval_of(signature(x))
         if aval.shape != t.shape or (type(signature(x)) is not type and aval.dtype != t.dtype):
-            path = tree.keystr(tree.leaves_with_path(tree.unflatten(treedef, list(range(len(leaves)))))[i][0])
-            raise ShapeError(message(f"{what}{path} must be {t}", got=aval, do="give it the shape and dtype of the value it belongs to"))
+            raise ShapeError(message(f"{what}{path_of(treedef, i)} must be {t}", got=aval, do="give it the shape and dtype of the value it belongs to"))
         out.append(x if type(x) is Tracer or type(signature(x)) is not type else t.dtype.type(x))
     return out
 

@@ -13,7 +13,12 @@ from ..core.trace import Tracer
 from ..core.types import canonical
 
 
-def checked(leaves: Sequence[Any], treedef: Any, what: str) -> list[Any]:
+def path_of(treedef: Any, i: int, skip: int = 0) -> str:
+    """Where leaf i stands in a structure, without the first `skip` steps."""
+    return tree.keystr(tree.leaves_with_path(tree.unflatten(treedef, list(range(treedef.num_leaves))))[i][0][skip:])
+
+
+def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0) -> list[Any]:
     """Leaves as tracers, native arrays or Python scalars; `LeafError` names the path of what is none of these."""
     out = []
     for i, x in enumerate(leaves):
@@ -23,7 +28,7 @@ def checked(leaves: Sequence[Any], treedef: Any, what: str) -> list[Any]:
         try:
             out.append(canonical(x))
         except LeafError:
-            path = tree.keystr(tree.leaves_with_path(tree.unflatten(treedef, list(range(len(leaves)))))[i][0])
+            path = path_of(treedef, i, skip)
             raise LeafError(
                 message(
                     f"{what}{path} is no array and no number",

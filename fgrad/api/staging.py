@@ -72,14 +72,14 @@ class Staged:
         self.traced_consts = any(type(c) is Tracer for c in jaxpr.consts)
 
 
-def stage_function(fun: Callable[..., Any], args: Any, kwargs: Any, sigs: Sequence[Any], treedef: Any, name: str = "jit") -> Staged:
-    """Trace `fun` on abstract leaves of the structure `treedef` of (args, kwargs)."""
+def stage_function(fun: Callable[..., Any], sigs: Sequence[Any], treedef: Any, title: str, name: str) -> Staged:
+    """Trace `fun`, called `title` in errors, on abstract leaves of the structure `treedef` of (args, kwargs)."""
     box: list[Any] = []
 
     def flat(*leaves: Any) -> list[Any]:
         inner_args, inner_kwargs = tree.unflatten(treedef, leaves)
         outs, out_tree = tree.flatten(fun(*inner_args, **inner_kwargs))
-        outs = checked(outs, out_tree, f"{name}({name_of(fun)}): the result")
+        outs = checked(outs, out_tree, f"{name}({title}): the result")
         box.append(out_tree)
         return outs
 
@@ -231,12 +231,12 @@ class Jitted:
             dynamic_args = tuple(self._static(a, i) if i in self.static_nums else a for i, a in enumerate(args))
             dynamic_kwargs = {k: self._static(v, k) if k in self.static_names else v for k, v in kwargs.items()}
         leaves, treedef = tree.flatten((dynamic_args, dynamic_kwargs))
-        leaves = checked(leaves, treedef, f"jit({name_of(self.fun)}): the argument")
+        leaves = checked(leaves, treedef, f"jit({name_of(self.fun)}): argument ", 1)
         sigs = tuple([signature(x) for x in leaves])
         key = (treedef, sigs, self.static_nums, self.static_names)
         staged = self.cache.get(key)
         if staged is None:
-            staged = stage_function(self._called, args, kwargs, sigs, treedef)
+            staged = stage_function(self._called, sigs, treedef, name_of(self.fun), "jit")
             staged.jaxpr = simplify(staged.jaxpr)
             if not staged.traced_consts:
                 if len(self.cache) >= LIMIT:
@@ -300,9 +300,9 @@ def _staged_abstractly(jitted: Jitted, args: Any, kwargs: Any, name: str) -> Sta
     args = tuple(jitted._static(a, i) if i in jitted.static_nums else a for i, a in enumerate(args))
     leaves, treedef = tree.flatten((args, kwargs))
     abstract = [isinstance(x, ShapeDtypeStruct) for x in leaves]
-    rest = checked([0 if a else x for x, a in zip(leaves, abstract, strict=True)], treedef, f"{name}({name_of(jitted.fun)}): the argument")
+    rest = checked([0 if a else x for x, a in zip(leaves, abstract, strict=True)], treedef, f"{name}({name_of(jitted.fun)}): argument ", 1)
     sigs = [shaped(x.shape, x.dtype) if a else signature(y) for x, y, a in zip(leaves, rest, abstract, strict=True)]
-    return stage_function(jitted._called, args, kwargs, sigs, treedef, name)
+    return stage_function(jitted._called, sigs, treedef, name_of(jitted.fun), name)
 
 
 def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -91,6 +91,10 @@ class Primitive:
         """The outputs by NumPy: the oracle for everything else."""
         raise self._missing("run")
 
+    def fold(self, *values: Any, **params: Any) -> tuple[Any, ...]:
+        """`run` on literals while tracing; may refuse with the error that NumPy raises for Python scalars."""
+        return self.run(*values, **params)
+
     def kernel(self, *types: ShapedArray, **params: Any) -> Callable[..., Any]:
         """`run` specialised to types and params; one output comes bare, and may view an operand."""
         run = self.run

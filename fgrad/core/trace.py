@@ -20,7 +20,7 @@ import numpy as np
 
 from .calls import Call, Function, renderer
 from .check import check, checking
-from .errors import ConcretizationError, LeakedTracerError, Site, message, user_site
+from .errors import ConcretizationError, FgradError, LeakedTracerError, Site, message, user_site
 from .ir import Atom, Eqn, Jaxpr, Literal, Var
 from .primitive import Primitive, binder, registry
 from .types import WEAK, ShapedArray, Signature, aval_of, canonical, shaped, signature_of
@@ -62,11 +62,17 @@ class Trace:
         """`apply` to two operands."""
         return self.apply(call, (x, y))
 
+    def constant(self, x: Any) -> Tracer:
+        """A known array as a tracer of this trace, so that it may be written into."""
+        raise AssertionError(f"{type(self).__name__} has no constant")
+
     @contextmanager
     def open(self) -> Iterator[Any]:
         """The time in which tracers of this trace may be used."""
         try:
             yield self
+        except ValueError as error:
+            raise unmasked(error) from None
         finally:
             self.done = True
 
@@ -185,7 +191,10 @@ class Tracer:
         return self
 
 
-_BRANCH = "use fnp.where(condition, a, b), or fgrad.lax.cond; or mark the argument static (static_argnums)"
+_BRANCH = (
+    "use fgrad.numpy.where(condition, a, b); or mark the argument static (static_argnums); or leave jit and vmap out "
+    "here: grad alone runs Python branches"
+)
 _STATIC = "mark the argument static (static_argnums), or take the number from a shape"
 _FLOAT = (
     "keep it an array: fgrad.numpy and plain np functions (np.sin, np.exp, ...) work on it where math.sin and float() "
@@ -193,7 +202,7 @@ _FLOAT = (
 )
 _ARRAY = (
     "use np.stack or fgrad.numpy.array([...]) for lists; make buffers with np.zeros_like(x) or np.zeros(n, like=x); "
-    "write y = y + x instead of ndarray += x"
+    "write y = y + x instead of ndarray += x, and fgrad.numpy.take(a, i) instead of ndarray[i]"
 )
 
 
@@ -223,6 +232,11 @@ def _refuse(x: Tracer, what: str, do: str) -> NoReturn:
         trace = x.trace
     why = "its derivative would be lost" if peek(x) is not None else f"its value is not known while {trace.name} traces"
     raise ConcretizationError(message(f"{what} is not possible: {why}", got=f"a traced {x.aval}", do=do))
+
+
+def unmasked(error: ValueError) -> BaseException:
+    """NumPy wraps what float(x) raises in `ndarray[i] = x` into "setting an array element with a sequence": undo that."""
+    return error.__cause__ if isinstance(error.__cause__, FgradError) else error
 
 
 def leaked(x: Tracer) -> LeakedTracerError:
@@ -473,6 +487,9 @@ class Builder(Trace):
         """A new input of that signature."""
         return Tracer(self, sig, Var(aval_of(sig)))
 
+    def constant(self, x: Any) -> Tracer:
+        return Tracer(self, signature_of(x), self.atom(x))
+
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         atoms = [x.value if type(x) is Tracer and x.trace is self else self.atom(x) for x in xs]
         if _state.site is not None:
@@ -555,7 +572,7 @@ def expand_records(records: Sequence[Any], builder: Builder) -> tuple[list[Eqn],
                     break
             else:
                 with np.errstate(all="ignore"):
-                    values = primitive.run(*[a.value for a in inputs], **params)  # type: ignore[union-attr]
+                    values = primitive.fold(*[a.value for a in inputs], **params)  # type: ignore[union-attr]
                 for v, value in zip(outputs, values, strict=True):
                     env[v] = Literal(value, v.type)
                 return
@@ -611,6 +628,8 @@ def building(builder: Builder) -> Iterator[Builder]:
     try:
         with resting_collector():
             yield builder
+    except ValueError as error:
+        raise unmasked(error) from None
     finally:
         _state.builder = outer
         builder.done = True
@@ -675,5 +694,6 @@ __all__ = [
     "stage",
     "surface",
     "trace",
+    "unmasked",
     "trace_internal",
 ]

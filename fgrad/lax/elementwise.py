@@ -203,7 +203,8 @@ def round(x: Array, rounding_method: RoundingMethod = RoundingMethod.AWAY_FROM_Z
         return apply(p.rint, x)
     whole = apply(p.trunc, x)
     # the fraction, and not x + 0.5: that sum rounds up for the float below 0.5
-    fraction = p.sub(p.select(p.is_finite(x), x, p.mul0(x, 0)), p.select(p.is_finite(x), whole, p.mul0(x, 0)))
+    finite = p.select(p.is_finite(x), x, p.mul0(x, 0))
+    fraction = p.sub(finite, p.trunc(finite))
     return p.select(p.ge(p.abs(fraction), 0.5), p.add(whole, p.sign(x)), whole)
 
 

@@ -501,4 +501,13 @@ for _f, _g in (
 ):
     ROUTES[_f] = _g
 
-__all__ = [n for n, v in list(globals().items()) if not n.startswith("_") and (getattr(v, "__module__", None) in (__name__, "numpy"))]
+__all__ = [
+    "arange", "array", "asarray", "astype", "bool_", "can_cast", "cdouble", "complex128", "complex64", "complex_",
+    "complexfloating", "copy", "csingle", "diag", "diagflat", "diagonal", "double", "dtype", "e", "empty", "empty_like",
+    "euler_gamma", "eye", "finfo", "float16", "float32", "float64", "float_", "floating", "fromfunction", "fromiter",
+    "full", "full_like", "generic", "geomspace", "identity", "iinfo", "index_exp", "inexact", "inf", "int16", "int32",
+    "int64", "int8", "int_", "integer", "iscomplexobj", "isdtype", "isrealobj", "isscalar", "issubdtype", "linspace",
+    "logspace", "nan", "ndarray", "ndim", "newaxis", "number", "ones", "ones_like", "pi", "printoptions",
+    "promote_types", "result_type", "s_", "set_printoptions", "shape", "signedinteger", "single", "size", "tri", "uint",
+    "uint16", "uint32", "uint64", "uint8", "unsignedinteger", "vander", "zeros", "zeros_like",
+]  # fmt: skip

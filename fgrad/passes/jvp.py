@@ -26,6 +26,10 @@ class Dual(Trace):
         """A tracer of the value `x` with a tangent of its type."""
         return Tracer(self, sig, x, tangent)
 
+    def constant(self, x: Any) -> Tracer:
+        sig = signature(x)
+        return self.input(x, sig, zeros(aval_of(sig)))
+
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         mask, values, tangents = 0, [], []
         for i, x in enumerate(xs):

@@ -241,6 +241,9 @@ class Tape(Trace):
         self.count += 1
         return Tracer(self, sig, x, self.count - 1)
 
+    def constant(self, x: Any) -> Tracer:
+        return self.input(x, signature(x))
+
     def own(self, x: np.ndarray) -> np.ndarray:
         """`x` such that later writes to the user's array do not change it."""
         if not x.flags.writeable and x.base is None:

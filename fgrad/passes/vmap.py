@@ -26,6 +26,10 @@ class Batch(Trace):
         """A tracer of one lane's type; `x` has the mapped axis in front."""
         return Tracer(self, aval, x)
 
+    def constant(self, x: Any) -> Tracer:
+        aval = aval_of(signature(x))
+        return self.input(spread(self.size, x, aval), aval)
+
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         mask, values = 0, []
         for i, x in enumerate(xs):

@@ -85,8 +85,17 @@ abs = Elementwise(
     "abs", np.absolute, takes=_NUMBER, gives=real_dtype, domain="nonzero",
     tangent=lambda ts, y, x: p.mul0(p.sign(x), ts[0]) if x.dtype.kind == "f" else p.real(p.mul0(p.conj(p.sign(x)), ts[0])),
 )  # fmt: skip
-sign = Elementwise("sign", np.sign, d=[None], takes=_NUMBER, domain="nonzero")
+sign = Elementwise("sign", np.sign, tangent=lambda ts, y, x: _turned(ts[0], y, x), takes=_NUMBER, domain="nonzero")
 copysign = Elementwise("copysign", np.copysign, takes=_REAL, d=[lambda y, x, w: p.mul(p.sign(x), p.copysign(full(1, type_of(w)), w)), None])
+
+
+def _turned(t: Any, y: Any, x: Any) -> Any:
+    """Tangent of x / |x|: the part of t across x, over |x|; of a real sign there is none."""
+    if x.dtype.kind != "c":
+        return None
+    across = p.mul0(p.reciprocal(p.abs(x)), p.imag(p.mul0(p.conj(y), t)))
+    return p.mul0(y, p.complex(zeros(type_of(across)), across))
+
 
 # -------------------------------------------------------------------------------------- exponentials and logarithms
 

@@ -24,7 +24,8 @@ def _window(
     out = []
     for n, s, m, step in zip(shape, starts, sizes, strides, strict=True):
         span = (m - 1) * step + 1 if m else 0
-        s = min(max(int(s), 0), n - span)
+        s = int(s)
+        s = 0 if s < 0 else s if s + span <= n else n - span
         out.append(slice(s, s + span, step))
     return tuple(out)
 
@@ -113,9 +114,9 @@ class UpdateSlice(Primitive):
         return (self.write(np.array(x), u, *starts, strides=strides),)
 
     def write(self, x: Any, u: Any, *starts: Any, strides: Any) -> Any:
-        if not isinstance(x, np.ndarray):
+        if not isinstance(x, np.ndarray):  # of no axes
             return x + u if self.adds else u
-        window = _window(x.shape, starts, np.shape(u), strides)
+        window = _window(x.shape, starts, u.shape, strides)
         if self.adds:
             x[window] += u
         else:

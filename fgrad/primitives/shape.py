@@ -27,6 +27,12 @@ class ConvertElementType(Primitive):
             x = np.real(x)
         return (np.asarray(x).astype(dtype)[()],)
 
+    def fold(self, x: Any, *, dtype: np.dtype) -> tuple[Any, ...]:
+        dtype = np.dtype(dtype)
+        if dtype.kind in "iu" and x.dtype.kind in "iu" and not np.iinfo(dtype).min <= int(x) <= np.iinfo(dtype).max:
+            raise OverflowError(message(f"Python integer {x} out of bounds for {dtype}", got=x, do="use a wider dtype"))
+        return self.run(x, dtype=dtype)
+
     def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *, dtype: np.dtype) -> Sequence[Any]:
         if np.dtype(dtype).kind not in "fc":
             return (None,)
