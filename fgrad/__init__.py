@@ -5,8 +5,12 @@
 np.float64(6.0)
 """
 
+import importlib
+from typing import Any
+
 from . import primitives as _primitives  # noqa: F401  (fills the registry)
 from . import regions as _regions  # noqa: F401
+from . import numpy, tree
 from .api import (
     ShapeDtypeStruct,
     checkpoint,
@@ -31,6 +35,56 @@ from .api import (
     vjp,
     vmap,
 )
-from .numpy import methods as _methods  # noqa: F401  (gives tracers their operators)
+from .at import at
+from .core import errors
+from .core.array import Array, block_until_ready
 
 __version__ = "0.1.0"
+
+# Loaded when first asked for: `import fgrad` stays little more than `import numpy`.
+_LAZY = ("flatten_util", "lax", "nn", "optim", "random", "scipy", "testing", "tree_util")
+
+remat = checkpoint
+
+__all__ = [
+    "Array",
+    "ShapeDtypeStruct",
+    "at",
+    "block_until_ready",
+    "checkpoint",
+    "closure_convert",
+    "custom_jvp",
+    "custom_vjp",
+    "errors",
+    "eval_shape",
+    "float0",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
+    "jit",
+    "jvp",
+    "linear_transpose",
+    "linearize",
+    "make_jaxpr",
+    "numpy",
+    "remat",
+    "stop_gradient",
+    "tree",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+    *_LAZY,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'fgrad' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])
