@@ -86,7 +86,7 @@ def _collected(batch: Batch, outs: Any, out_tree: Any, out: Any, out_axes: Any, 
     own = Own(leaves)
     results = []
     for y, a in zip(outs, wanted, strict=True):
-        mapped = type(y) is Tracer and y.trace is batch
+        mapped = type(y) is Tracer and y.owner is batch
         t = aval_of(signature(y))
         if a is None:
             if mapped:

@@ -65,7 +65,7 @@ def _zero_like(x: Any) -> Any:
 
 
 def _unwrapped(tape: Any, y: Any, own: Own) -> Any:
-    return own(y.value if type(y) is Tracer and y.trace is tape else y)
+    return own(y.value if type(y) is Tracer and y.owner is tape else y)
 
 
 def value_and_grad(
@@ -126,12 +126,12 @@ def value_and_grad(
             raise unmasked(error) from None
         finally:
             tape.close()
-        active = [t for t in traced if type(t) is Tracer and t.trace is tape]
+        active = [t for t in traced if type(t) is Tracer and t.owner is tape]
         cts = iter(tape.pull([(slot, seed)], [t.slot for t in active]) if slot is not None else [None] * len(active))
         own = Own(leaves)
         grads = []
         for x, t in zip(leaves, traced, strict=True):
-            ct = next(cts) if type(t) is Tracer and t.trace is tape else None
+            ct = next(cts) if type(t) is Tracer and t.owner is tape else None
             grads.append(_zero_like(x) if ct is None else own(ct))
         gradient = grads[0] if treedef is None else tree.unflatten(treedef, grads)
         value = own(value)
@@ -187,7 +187,7 @@ def _loss(tape: Tape, out: Any, fun: Callable[..., Any], holomorphic: bool) -> t
             )
         )
     seed = aval.dtype.type(1)
-    if type(out) is Tracer and out.trace is tape:
+    if type(out) is Tracer and out.owner is tape:
         return out.value, seed, out.slot
     return out, seed, None
 
@@ -233,7 +233,7 @@ def _recorded(fun: Callable[..., Any], primals: Sequence[Any], name: str) -> tup
 
 
 def _slot(tape: Tape, y: Any) -> int | None:
-    return y.slot if type(y) is Tracer and y.trace is tape else None
+    return y.slot if type(y) is Tracer and y.owner is tape else None
 
 
 def _matching(given: Any, treedef: Any, types: Sequence[Any], what: str) -> list[Any]:
@@ -284,7 +284,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     def vjp_fun(ct: Any) -> Any:
         cts = _matching(ct, out_tree, types, f"the cotangent of {name_of(fun)}")
         seeds = [(s, c) for s, c in zip(slots, cts, strict=True) if s is not None and c is not None]
-        active = [type(t) is Tracer and t.trace is tape for t in traced]
+        active = [type(t) is Tracer and t.owner is tape for t in traced]
         found = iter(tape.pull(seeds, [t.slot for t, a in zip(traced, active, strict=True) if a]))
         own = Own([c for c in cts if c is not None])
         result = []
@@ -369,7 +369,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
 
     def jvp_fun(*tangents: Any) -> Any:
         ts = _matching(tuple(tangents), treedef, in_types, f"the tangent of {name_of(fun)}")
-        given = {t.slot: u for t, u in zip(traced, ts, strict=True) if u is not None and type(t) is Tracer and t.trace is tape}
+        given = {t.slot: u for t, u in zip(traced, ts, strict=True) if u is not None and type(t) is Tracer and t.owner is tape}
         with np.errstate(all="ignore"):
             found = tape.push(given, slots)
         mine = Own([t for t in ts if t is not None])

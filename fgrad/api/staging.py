@@ -221,7 +221,7 @@ class Jitted:
         else:
             out = call(*jaxpr.consts, *leaves, jaxpr=closed, name=name_of(self.fun))
             outs = [out] if len(jaxpr.outputs) == 1 else out
-        outs = [Tracer(y.trace, s, y.value, y.slot) if type(y) is Tracer and type(s) is type else y for y, s in zip(outs, staged.out_sigs, strict=True)]
+        outs = [Tracer(y.owner, s, y.value, y.slot) if type(y) is Tracer and type(s) is type else y for y, s in zip(outs, staged.out_sigs, strict=True)]
         return tree.unflatten(staged.out_tree, outs)
 
     def _prepare(self, args: Any, kwargs: Any) -> tuple[list[Any], Staged]:

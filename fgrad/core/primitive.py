@@ -106,6 +106,11 @@ class Primitive:
         """As `run`, into the buffer of operand `overwrites`."""
         raise self._missing("write")
 
+    def writer(self, *types: ShapedArray, **params: Any) -> Callable[..., Any]:
+        """`write` specialised to types and params."""
+        write = self.write
+        return lambda *xs: write(*xs, **params)
+
     def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:
         """Tangents of the outputs, linear in `tangents`; absent is None on both sides."""
         raise self._missing("tangent")

@@ -80,15 +80,15 @@ class Trace:
 class Tracer:
     """Stands for an array while a function is transformed; it has NumPy's operators, methods and attributes.
 
-    `sig` is its signature, `value` what its trace computes with, `slot` the trace's own note.
+    `owner` is its trace, `sig` its signature, `value` what the trace computes with, `slot` the trace's own note.
     """
 
-    __slots__ = ("sig", "slot", "trace", "value")
+    __slots__ = ("owner", "sig", "slot", "value")
     __array_priority__ = 1000.0
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, trace: Any, sig: Signature, value: Any, slot: Any = None):
-        self.trace = trace
+    def __init__(self, owner: Any, sig: Signature, value: Any, slot: Any = None):
+        self.owner = owner
         self.sig = sig
         self.value = value
         self.slot = slot
@@ -209,7 +209,7 @@ _ARRAY = (
 def peek(x: Any) -> Any:
     """The concrete value behind a tracer, None where there is none (under jit or vmap)."""
     while type(x) is Tracer:
-        if not x.trace.concrete:
+        if not x.owner.concrete:
             return None
         x = x.value
     return x
@@ -224,12 +224,12 @@ def concrete(x: Tracer, what: str, do: str) -> Any:
 
 
 def _refuse(x: Tracer, what: str, do: str) -> NoReturn:
-    if x.trace.done:
+    if x.owner.done:
         raise leaked(x)
-    trace = x.trace
+    trace = x.owner
     while trace.concrete and type(x.value) is Tracer:
         x = x.value
-        trace = x.trace
+        trace = x.owner
     why = "its derivative would be lost" if peek(x) is not None else f"its value is not known while {trace.name} traces"
     raise ConcretizationError(message(f"{what} is not possible: {why}", got=f"a traced {x.aval}", do=do))
 
@@ -243,7 +243,7 @@ def leaked(x: Tracer) -> LeakedTracerError:
     """The error for a tracer that outlived its trace."""
     return LeakedTracerError(
         message(
-            f"a value traced by {x.trace.name} was used after that transformation had ended",
+            f"a value traced by {x.owner.name} was used after that transformation had ended",
             got=f"a traced {x.aval}",
             do="return it from the function instead of storing it in a global, an attribute or a closure",
         )
@@ -258,7 +258,7 @@ def apply(call: Call, xs: Sequence[Any]) -> Any:
     top = None
     for x in xs:
         if type(x) is Tracer:
-            t = x.trace
+            t = x.owner
             if t.done:
                 raise leaked(x)
             if top is None or t.level > top.level:
@@ -269,6 +269,26 @@ def apply(call: Call, xs: Sequence[Any]) -> Any:
     if builder is not None and builder.level > top.level:
         top = builder
     return top.apply(call, xs)
+
+
+def apply_first(call: Call, x: Tracer, y: Any) -> Any:
+    """`apply` to two operands of which only the first is traced."""
+    trace = x.owner
+    if trace.done:
+        raise leaked(x)
+    builder = _state.builder
+    if builder is not None and builder.level > trace.level:
+        trace = builder
+    return trace.apply2(call, x, y)
+
+
+def apply_equation(e: Eqn, xs: Sequence[Any]) -> Any:
+    """Outputs of an equation on other operands; constants of a program stay equations while a program is built."""
+    call = primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params)
+    builder = _state.builder
+    if builder is not None and all([type(a) is Literal for a in e.inputs]):
+        return builder.apply(call, xs)
+    return apply(call, xs)
 
 
 def signature(x: Any) -> Signature:
@@ -355,11 +375,17 @@ def _unary(function: Function) -> Callable[..., Any]:
     def face(x: Any, *statics: Any, **named: Any) -> Any:
         if type(x) is not Tracer:
             return run_untraced(function, (x,), statics, named)
-        if statics or named:
+        if named:
             call = function.call((x.sig,), _hashable(statics), _hashable(named))
+        elif statics:
+            try:
+                call = calls.get(((x.sig,), statics))
+            except TypeError:
+                call = None
+            call = call or function.call((x.sig,), _hashable(statics), {})
         else:
             call = calls.get((x.sig,)) or function.call((x.sig,), (), {})
-        trace = x.trace
+        trace = x.owner
         if trace.done:
             raise leaked(x)
         builder = _state.builder
@@ -378,7 +404,9 @@ def _binary(function: Function) -> Callable[..., Any]:
             return run_untraced(function, (x, y), statics, named)
         if not statics and not named:
             out = traced(x, y)
-            return signature_of(y if type(x) is Tracer else x) if out is NotImplemented else out
+            if out is NotImplemented:
+                signature_of(y if type(x) is Tracer else x)  # raises
+            return out
         xs = tuple([v if type(v) is Tracer else canonical(v) for v in (x, y)])
         return apply(function.call((signature(xs[0]), signature(xs[1])), _hashable(statics), _hashable(named)), xs)
 
@@ -391,10 +419,10 @@ def binary_operator(function: Function) -> Callable[[Any, Any], Any]:
 
     def operator(x: Any, y: Any) -> Any:
         if type(x) is Tracer:
-            trace = x.trace
+            trace = x.owner
             if type(y) is Tracer:
                 sigs = (x.sig, y.sig)
-                other = y.trace
+                other = y.owner
                 if trace is not other:
                     if other.done:
                         raise leaked(y)
@@ -413,7 +441,7 @@ def binary_operator(function: Function) -> Callable[[Any, Any], Any]:
                         return NotImplemented
                     sigs = (x.sig, signature_of(y))
         else:
-            trace = y.trace
+            trace = y.owner
             try:
                 x = canonical(x)
             except TypeError:
@@ -491,7 +519,7 @@ class Builder(Trace):
         return Tracer(self, signature_of(x), self.atom(x))
 
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
-        atoms = [x.value if type(x) is Tracer and x.trace is self else self.atom(x) for x in xs]
+        atoms = [x.value if type(x) is Tracer and x.owner is self else self.atom(x) for x in xs]
         if _state.site is not None:
             self.sites.append(_state.site)
         elif self.with_sites:
@@ -505,11 +533,11 @@ class Builder(Trace):
     def atom(self, x: Any) -> Atom:
         """The operand that stands for `x` here: a variable of this program, a captured value, or a literal."""
         if type(x) is Tracer:
-            if x.trace is self:
+            if x.owner is self:
                 return x.value
-            if x.trace.done:
+            if x.owner.done:
                 raise leaked(x)
-            if x.trace.level > self.level:
+            if x.owner.level > self.level:
                 raise leaked(x)
             return self._capture(x, x.aval)
         aval = aval_of(signature_of(x))
@@ -680,6 +708,8 @@ __all__ = [
     "Trace",
     "Tracer",
     "apply",
+    "apply_equation",
+    "apply_first",
     "binary_operator",
     "bind",
     "building",

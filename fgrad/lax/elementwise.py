@@ -14,17 +14,29 @@ from ..core.trace import Tracer
 from ..primitives.family import p
 from .operands import Array, apply, dtype_of, operands, strict
 
-_TAKES = {"f": "floats", "fc": "floats or complex numbers", "iufc": "numbers", "biufc": "numbers or booleans"}
-_TAKES |= {"biuf": "real numbers or booleans", "iu": "integers", "biu": "integers or booleans", "c": "complex numbers"}
+_TAKES = {
+    "c": "complex numbers",
+    "f": "floats",
+    "fc": "floats or complex numbers",
+    "iu": "integers",
+    "biu": "integers or booleans",
+    "iuf": "real numbers",
+    "biuf": "real numbers or booleans",
+    "iufc": "numbers",
+    "biufc": "numbers or booleans",
+}
 
 
 def _document(f: Any, name: str, meaning: str, takes: str, example: str, returns: str) -> Any:
-    one = "x" not in meaning or f.__code__.co_argcount == 1
+    operands, errors = f"x is an array of {_TAKES[takes]}", "for other dtypes"
+    if f.__code__.co_argcount == 2:
+        operands = f"x and y are {_TAKES[takes]} of one dtype and one shape, or one of them a scalar"
+        errors = "for other dtypes or two different ones, `ShapeError` for different shapes"
     f.__name__ = f.__qualname__ = name
     f.__doc__ = f"""{meaning}, elementwise.
 
-    {"x is" if one else "x and y are"} {_TAKES.get(takes, "numbers")}{"" if one else " of one dtype and one shape, or one of them a scalar"}; the result {returns}.
-    Raises `DtypeError` for other dtypes{"" if one else " or two different ones, `ShapeError` for different shapes"}.
+    {operands}; the result {returns}.
+    Raises `DtypeError` {errors}.
 
     >>> from fgrad import lax
     >>> {example.split(" -> ")[0]}
@@ -33,7 +45,9 @@ def _document(f: Any, name: str, meaning: str, takes: str, example: str, returns
     return f
 
 
-def _unary(name: str, meaning: str, example: str, *, primitive: str = "", returns: str = "is of the same type") -> Callable[[Array], Array]:
+def _unary(
+    name: str, meaning: str, example: str, *, primitive: str = "", returns: str = "is of the same type"
+) -> Callable[[Array], Array]:
     """The surface of a primitive of one operand."""
     rule = getattr(p, primitive or name)
 
@@ -88,12 +102,24 @@ erfc = _unary("erfc", "1 - erf(x), accurate for large x", "lax.erfc(0.0) -> np.f
 erf_inv = _unary("erf_inv", "The number whose error function is x", "lax.erf_inv(0.0) -> np.float64(0.0)")
 lgamma = _unary("lgamma", "The logarithm of |Gamma(x)|", "lax.lgamma(1.0) -> np.float64(0.0)")
 digamma = _unary("digamma", "The derivative of lgamma at x", "lax.digamma(1.0).round(6) -> np.float64(-0.577216)")
-bessel_i0e = _unary("bessel_i0e", "exp(-|x|) I_0(x), I_0 the modified Bessel function of order 0", "lax.bessel_i0e(0.0) -> np.float64(1.0)")
-bessel_i1e = _unary("bessel_i1e", "exp(-|x|) I_1(x), I_1 the modified Bessel function of order 1", "lax.bessel_i1e(0.0) -> np.float64(0.0)")
-is_finite = _unary("is_finite", "Whether x is neither infinite nor NaN", "lax.is_finite(1.0) -> np.True_", returns="is boolean")
+bessel_i0e = _unary(
+    "bessel_i0e",
+    "exp(-|x|) I_0(x), I_0 the modified Bessel function of order 0",
+    "lax.bessel_i0e(0.0) -> np.float64(1.0)",
+)
+bessel_i1e = _unary(
+    "bessel_i1e",
+    "exp(-|x|) I_1(x), I_1 the modified Bessel function of order 1",
+    "lax.bessel_i1e(0.0) -> np.float64(0.0)",
+)
+is_finite = _unary(
+    "is_finite", "Whether x is neither infinite nor NaN", "lax.is_finite(1.0) -> np.True_", returns="is boolean"
+)
 real = _unary("real", "The real part of x", "lax.real(3 + 4j) -> np.float64(3.0)", returns="is real")
 imag = _unary("imag", "The imaginary part of x", "lax.imag(3 + 4j) -> np.float64(4.0)", returns="is real")
-bitwise_not = _unary("bitwise_not", "x with every bit inverted", "lax.bitwise_not(5) -> np.int64(-6)", primitive="bit_not")
+bitwise_not = _unary(
+    "bitwise_not", "x with every bit inverted", "lax.bitwise_not(5) -> np.int64(-6)", primitive="bit_not"
+)
 clz = _unary("clz", "The number of zero bits above the highest one of x", "lax.clz(np.uint8(5)) -> np.uint8(5)")
 
 add = _binary("add", "x + y", "lax.add(np.array([1.0, 2.0]), 1) -> array([2., 3.])")
@@ -102,8 +128,12 @@ mul = _binary("mul", "x times y", "lax.mul(np.array([1.0, 2.0]), 3) -> array([3.
 max = _binary("max", "The larger of x and y, NaN if one of them is NaN", "lax.max(1, 2) -> np.int64(2)")
 min = _binary("min", "The smaller of x and y, NaN if one of them is NaN", "lax.min(1, 2) -> np.int64(1)")
 rem = _binary("rem", "The remainder of x / y, with the sign of x", "lax.rem(-7, 2) -> np.int64(-1)", primitive="fmod")
-atan2 = _binary("atan2", "The angle in radians of the point (y, x) from the first axis", "lax.atan2(0.0, 1.0) -> np.float64(0.0)")
-nextafter = _binary("nextafter", "The float next to x in the direction of y", "lax.nextafter(0.0, 1.0) -> np.float64(5e-324)")
+atan2 = _binary(
+    "atan2", "The angle in radians of the point (y, x) from the first axis", "lax.atan2(0.0, 1.0) -> np.float64(0.0)"
+)
+nextafter = _binary(
+    "nextafter", "The float next to x in the direction of y", "lax.nextafter(0.0, 1.0) -> np.float64(5e-324)"
+)
 complex = _binary("complex", "x + i y", "lax.complex(3.0, 4.0) -> np.complex128(3+4j)", returns="is complex")
 eq = _binary("eq", "Whether x equals y", "lax.eq(1, 1) -> np.True_", returns="is boolean")
 ne = _binary("ne", "Whether x differs from y", "lax.ne(1, 1) -> np.False_", returns="is boolean")
@@ -111,16 +141,29 @@ lt = _binary("lt", "Whether x is less than y", "lax.lt(1, 2) -> np.True_", retur
 le = _binary("le", "Whether x is less than y or equal", "lax.le(1, 1) -> np.True_", returns="is boolean")
 gt = _binary("gt", "Whether x is greater than y", "lax.gt(1, 2) -> np.False_", returns="is boolean")
 ge = _binary("ge", "Whether x is greater than y or equal", "lax.ge(1, 1) -> np.True_", returns="is boolean")
-bitwise_and = _binary("bitwise_and", "The bits that x and y both have", "lax.bitwise_and(6, 3) -> np.int64(2)", primitive="bit_and")
-bitwise_or = _binary("bitwise_or", "The bits that x or y have", "lax.bitwise_or(6, 3) -> np.int64(7)", primitive="bit_or")
-bitwise_xor = _binary("bitwise_xor", "The bits in which x and y differ", "lax.bitwise_xor(6, 3) -> np.int64(5)", primitive="bit_xor")
-shift_left = _binary("shift_left", "x with its bits moved up by y; 0 where y is negative or as large as the width", "lax.shift_left(3, 2) -> np.int64(12)")
+bitwise_and = _binary(
+    "bitwise_and", "The bits that x and y both have", "lax.bitwise_and(6, 3) -> np.int64(2)", primitive="bit_and"
+)
+bitwise_or = _binary(
+    "bitwise_or", "The bits that x or y have", "lax.bitwise_or(6, 3) -> np.int64(7)", primitive="bit_or"
+)
+bitwise_xor = _binary(
+    "bitwise_xor", "The bits in which x and y differ", "lax.bitwise_xor(6, 3) -> np.int64(5)", primitive="bit_xor"
+)
+shift_left = _binary(
+    "shift_left",
+    "x with its bits moved up by y; 0 where y is negative or as large as the width",
+    "lax.shift_left(3, 2) -> np.int64(12)",
+)
 shift_right_logical = _binary(
-    "shift_right_logical", "x with its bits moved down by y, zeros from above; 0 where y is negative or as large as the width",
+    "shift_right_logical",
+    "x with its bits moved down by y, zeros from above; 0 where y is negative or as large as the width",
     "lax.shift_right_logical(np.int8(-1), 6) -> np.int8(3)",
-)  # fmt: skip
+)
 shift_right_arithmetic = _binary(
-    "shift_right_arithmetic", "x with its bits moved down by y, copies of the sign from above", "lax.shift_right_arithmetic(-8, 2) -> np.int64(-2)"
+    "shift_right_arithmetic",
+    "x with its bits moved down by y, copies of the sign from above",
+    "lax.shift_right_arithmetic(-8, 2) -> np.int64(-2)",
 )
 
 
@@ -175,7 +218,9 @@ def integer_pow(x: Array, y: int) -> Array:
     """
     x = strict(x)
     if y < 0 and x.dtype.kind in "iu":
-        raise ValueError(message("integer_pow: integers have no negative integer powers", got=y, do="convert x to a float first"))
+        raise ValueError(
+            message("integer_pow: integers have no negative integer powers", got=y, do="convert x to a float first")
+        )
     return apply(p.integer_pow, x, n=int(y)) if y != 2 else apply(p.square, x)
 
 
@@ -241,7 +286,9 @@ def polygamma(m: int, x: Array) -> Array:
 def _order(m: Any) -> int:
     order = None if type(m) is Tracer or np.ndim(m) else int(m)
     if order is None or order != m:
-        raise TypeError(message("polygamma: the order must be one integer known while tracing", got=repr(m), do="pass a Python int"))
+        raise TypeError(
+            message("polygamma: the order must be one integer known while tracing", got=repr(m), do="pass a Python int")
+        )
     if order < 0:
         raise ValueError(message("polygamma: the order must not be negative", got=order, do="pass 0, 1, 2, ..."))
     return order

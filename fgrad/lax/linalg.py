@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..primitives import linalg as _rules
-from ..primitives.family import p
+from ..primitives.family import p, type_of
+from ..primitives.matrices import hermitian, transposed
 from .operands import Array, apply, strict
 
 
@@ -25,12 +25,8 @@ def cholesky(x: Array, *, symmetrize_input: bool = True) -> Array:
            [1., 1.]])
     """
     x = strict(x)
-    p.cholesky.typeof(_type(x))
-    return p.cholesky(_rules.hermitian(x) if symmetrize_input else x)
-
-
-def _type(x: Any) -> Any:
-    return _rules.type_of(x)
+    p.cholesky.typeof(type_of(x))
+    return p.cholesky(hermitian(x) if symmetrize_input else x)
 
 
 def qr(x: Array, *, full_matrices: bool = True) -> tuple[Array, Array]:
@@ -58,7 +54,9 @@ def svd(x: Array, *, full_matrices: bool = True, compute_uv: bool = True) -> Any
     return apply(p.svd, strict(x), full=bool(full_matrices and compute_uv), compute_uv=bool(compute_uv))
 
 
-def eigh(x: Array, *, lower: bool = True, symmetrize_input: bool = True, sort_eigenvalues: bool = True) -> tuple[Array, Array]:
+def eigh(
+    x: Array, *, lower: bool = True, symmetrize_input: bool = True, sort_eigenvalues: bool = True
+) -> tuple[Array, Array]:
     """(eigenvectors as columns, ascending eigenvalues) of Hermitian matrices: vectors first, as in JAX.
 
     Of (x + xᴴ) / 2 if `symmetrize_input`, else of the lower (or upper) triangle of x. Values are always sorted.
@@ -69,8 +67,8 @@ def eigh(x: Array, *, lower: bool = True, symmetrize_input: bool = True, sort_ei
     array([1., 2.])
     """
     x = strict(x)
-    p.eigh.typeof(_type(x), lower=True)
-    values, vectors = p.eigh(_rules.hermitian(x) if symmetrize_input else x, lower=bool(lower))
+    p.eigh.typeof(type_of(x), lower=True)
+    values, vectors = p.eigh(hermitian(x) if symmetrize_input else x, lower=bool(lower))
     return vectors, values
 
 
@@ -127,4 +125,4 @@ def triangular_solve(
     flags["transpose_a"] = not transpose_a  # x op(a) = b is op(a)ᵀ xᵀ = bᵀ
     if b.ndim < 2:
         return apply(p.triangular_solve, a, b, **flags)
-    return _rules.transposed(apply(p.triangular_solve, a, _rules.transposed(b), **flags))
+    return transposed(apply(p.triangular_solve, a, transposed(b), **flags))

@@ -52,7 +52,7 @@ def _weak_sample(x: Any) -> Any:
 
 
 def _at(name: str, x: Any, dtype: np.dtype) -> Any:
-    kind = (x.sig if type(x) is Tracer else type(x))
+    kind = x.sig if type(x) is Tracer else type(x)
     if _RANK.index(WEAK[kind].dtype.kind) > _RANK.index(dtype.kind) and not (kind is int and dtype.kind == "u"):
         raise DtypeError(
             message(
@@ -96,7 +96,9 @@ def axes_of(name: str, axes: Sequence[int], ndim: int) -> tuple[int, ...]:
     """Axes counted from the front in rising order; `ShapeError` for those that do not exist or are named twice."""
     found = tuple(sorted(axis_of(name, a, ndim) for a in ints(axes)))
     if len(set(found)) != len(found):
-        raise ShapeError(message(f"{name}: an axis is named twice", got=f"axes {tuple(axes)}", do="name each axis once"))
+        raise ShapeError(
+            message(f"{name}: an axis is named twice", got=f"axes {tuple(axes)}", do="name each axis once")
+        )
     return found
 
 

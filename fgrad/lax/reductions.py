@@ -22,9 +22,10 @@ def _reduction(name: str, meaning: str, takes: str, example: str) -> Callable[[A
         return apply(rule, x, axes=axes_of(name, axes, x.ndim))
 
     f.__name__ = f.__qualname__ = name
+    wrong = "do not exist" if rule.empty else "do not exist or are empty"
     f.__doc__ = f"""{meaning} over `axes`, which the result does not have.
 
-    The operand holds {takes}; the dtype stays. Raises `ShapeError` for axes that do not exist{"" if rule.empty else " or are empty"},
+    The operand holds {takes}; the dtype stays. Raises `ShapeError` for axes that {wrong},
     `DtypeError` for other dtypes.
 
     >>> from fgrad import lax
@@ -35,17 +36,39 @@ def _reduction(name: str, meaning: str, takes: str, example: str) -> Callable[[A
 
 
 reduce_sum = _reduction("reduce_sum", "The sum", "numbers", "lax.reduce_sum(np.ones((2, 3)), (1,)) -> array([3., 3.])")
-reduce_prod = _reduction("reduce_prod", "The product", "numbers", "lax.reduce_prod(np.full((2, 3), 2.0), (1,)) -> array([8., 8.])")
-reduce_max = _reduction("reduce_max", "The largest element", "real numbers", "lax.reduce_max(np.array([1, 3, 2]), (0,)) -> np.int64(3)")
-reduce_min = _reduction("reduce_min", "The smallest element", "real numbers", "lax.reduce_min(np.array([1, 3, 2]), (0,)) -> np.int64(1)")
-reduce_and = _reduction("reduce_and", "Whether all elements are true", "booleans", "lax.reduce_and(np.array([True, False]), (0,)) -> np.False_")
-reduce_or = _reduction("reduce_or", "Whether any element is true", "booleans", "lax.reduce_or(np.array([True, False]), (0,)) -> np.True_")
+reduce_prod = _reduction(
+    "reduce_prod", "The product", "numbers", "lax.reduce_prod(np.full((2, 3), 2.0), (1,)) -> array([8., 8.])"
+)
+reduce_max = _reduction(
+    "reduce_max", "The largest element", "real numbers", "lax.reduce_max(np.array([1, 3, 2]), (0,)) -> np.int64(3)"
+)
+reduce_min = _reduction(
+    "reduce_min", "The smallest element", "real numbers", "lax.reduce_min(np.array([1, 3, 2]), (0,)) -> np.int64(1)"
+)
+reduce_and = _reduction(
+    "reduce_and",
+    "Whether all elements are true",
+    "booleans",
+    "lax.reduce_and(np.array([True, False]), (0,)) -> np.False_",
+)
+reduce_or = _reduction(
+    "reduce_or", "Whether any element is true", "booleans", "lax.reduce_or(np.array([True, False]), (0,)) -> np.True_"
+)
 
-_MONOIDS = {"add": reduce_sum, "mul": reduce_prod, "max": reduce_max, "min": reduce_min, "bit_and": reduce_and, "bit_or": reduce_or}
+_MONOIDS = {
+    "add": reduce_sum,
+    "mul": reduce_prod,
+    "max": reduce_max,
+    "min": reduce_min,
+    "bit_and": reduce_and,
+    "bit_or": reduce_or,
+}
 _MONOIDS |= {"logical_and": reduce_and}
 
 
-def reduce(operands: Array, init_values: Array, computation: Callable[[Any, Any], Any], dimensions: Sequence[int]) -> Array:
+def reduce(
+    operands: Array, init_values: Array, computation: Callable[[Any, Any], Any], dimensions: Sequence[int]
+) -> Array:
     """The elements along `dimensions`, and `init_values`, combined by `computation`.
 
     One operand, a scalar initial value of its dtype, and a computation of two scalars that is an addition, a
@@ -143,18 +166,27 @@ def _running(name: str, meaning: str, takes: str, example: str) -> Callable[...,
 
 
 cumsum = _running("cumsum", "The sum", "numbers", "lax.cumsum(np.array([1, 2, 3])) -> array([1, 3, 6])")
-cumprod = _running("cumprod", "The product", "numbers", "lax.cumprod(np.array([1, 2, 3]), reverse=True) -> array([6, 6, 3])")
+cumprod = _running(
+    "cumprod", "The product", "numbers", "lax.cumprod(np.array([1, 2, 3]), reverse=True) -> array([6, 6, 3])"
+)
 cummax = _running("cummax", "The largest", "real numbers", "lax.cummax(np.array([1, 3, 2])) -> array([1, 3, 3])")
 cummin = _running("cummin", "The smallest", "real numbers", "lax.cummin(np.array([2, 3, 1])) -> array([2, 2, 1])")
 cumlogsumexp = _running(
-    "cumlogsumexp", "The logarithm of the sum of the exponentials", "floats", "lax.cumlogsumexp(np.zeros(2)).round(6) -> array([0.      , 0.693147])"
+    "cumlogsumexp",
+    "The logarithm of the sum of the exponentials",
+    "floats",
+    "lax.cumlogsumexp(np.zeros(2)).round(6) -> array([0.      , 0.693147])",
 )
 
 DotDimensionNumbers = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
 
 
 def dot_general(
-    lhs: Array, rhs: Array, dimension_numbers: DotDimensionNumbers, precision: Any = None, preferred_element_type: Any = None
+    lhs: Array,
+    rhs: Array,
+    dimension_numbers: DotDimensionNumbers,
+    precision: Any = None,
+    preferred_element_type: Any = None,
 ) -> Array:
     """The sum of products over paired axes, for each index of other paired axes.
 
@@ -173,10 +205,18 @@ def dot_general(
     for side, t in ((0, x), (1, w)):
         used = contract[side] + batch[side]
         if any(not 0 <= a < t.ndim for a in used) or len(set(used)) != len(used):
-            what = f"dot_general: axes {contract[side]} and {batch[side]} do not fit the {('left', 'right')[side]} operand"
-            raise ShapeError(message(what, got=f"shape {tuple(t.shape)}", do="name each axis at most once, from the front"))
+            what = (
+                f"dot_general: axes {contract[side]} and {batch[side]} do not fit the {('left', 'right')[side]} operand"
+            )
+            raise ShapeError(
+                message(what, got=f"shape {tuple(t.shape)}", do="name each axis at most once, from the front")
+            )
     if len(contract[0]) != len(contract[1]) or len(batch[0]) != len(batch[1]):
-        raise ShapeError(message("dot_general: axes must come in pairs", got=dimension_numbers, do="name as many axes of lhs as of rhs"))
+        raise ShapeError(
+            message(
+                "dot_general: axes must come in pairs", got=dimension_numbers, do="name as many axes of lhs as of rhs"
+            )
+        )
     if preferred_element_type is None or x.dtype != w.dtype:
         return apply(p.dot_general, x, w, contract=contract, batch=batch)
     preferred = dtype_of(preferred_element_type)
@@ -208,7 +248,9 @@ def dot(
     if dimension_numbers is None:
         if not {x.ndim, w.ndim} <= {1, 2}:
             what = "dot: the operands must be vectors or matrices"
-            raise ShapeError(message(what, got=f"shapes {tuple(x.shape)} and {tuple(w.shape)}", do="use fgrad.lax.dot_general"))
+            raise ShapeError(
+                message(what, got=f"shapes {tuple(x.shape)} and {tuple(w.shape)}", do="use fgrad.lax.dot_general")
+            )
         dimension_numbers = (((x.ndim - 1,), (0,)), ((), ()))
     return dot_general(x, w, dimension_numbers, precision, preferred_element_type)
 
@@ -226,6 +268,8 @@ def batch_matmul(lhs: Array, rhs: Array, precision: Any = None) -> Array:
     n = x.ndim
     if n < 2 or w.ndim != n:
         what = "batch_matmul: needs two arrays of as many axes, two at least"
-        raise ShapeError(message(what, got=f"shapes {tuple(x.shape)} and {tuple(w.shape)}", do="insert or broadcast axes first"))
+        raise ShapeError(
+            message(what, got=f"shapes {tuple(x.shape)} and {tuple(w.shape)}", do="insert or broadcast axes first")
+        )
     lead = tuple(range(n - 2))
     return dot_general(x, w, (((n - 1,), (n - 2,)), (lead, lead)), precision)

@@ -104,7 +104,11 @@ def pad(operand: Array, padding_value: Array, padding_config: Sequence[tuple[int
     """
     x = operand if type(operand) is Tracer else strict(operand)
     if shape_of(padding_value):
-        raise ShapeError(message("pad: the padding value must be a scalar", got=f"shape {shape_of(padding_value)}", do="pass one number"))
+        raise ShapeError(
+            message(
+                "pad: the padding value must be a scalar", got=f"shape {shape_of(padding_value)}", do="pass one number"
+            )
+        )
     value = operands("pad", padding_value, _scalar_like(x))[0]
     config = [ints(c) for c in padding_config]
     if any(len(c) != 3 or c[2] < 0 for c in config):
@@ -134,7 +138,7 @@ def concatenate(operands: Sequence[Array], dimension: int) -> Array:
 
 
 def expand_dims(array: Array, dimensions: Sequence[int]) -> Array:
-    """The array with axes of size 1 at the places `dimensions` of the result. Raises `ShapeError` for places there are not.
+    """The array with axes of size 1 at the places `dimensions` of the result; `ShapeError` for places outside it.
 
     >>> from fgrad import lax
     >>> lax.expand_dims(np.array([1, 2]), (0, -1)).shape
@@ -158,7 +162,9 @@ def squeeze(array: Array, dimensions: Sequence[int]) -> Array:
     axes = axes_of("squeeze", dimensions, x.ndim)
     if any(x.shape[a] != 1 for a in axes):
         what = f"squeeze: axes {axes} must have size 1"
-        raise ShapeError(message(what, got=f"shape {tuple(x.shape)}", do="select an element with fgrad.lax.index_in_dim"))
+        raise ShapeError(
+            message(what, got=f"shape {tuple(x.shape)}", do="select an element with fgrad.lax.index_in_dim")
+        )
     return p.reshape(x, shape=tuple(n for a, n in enumerate(x.shape) if a not in axes))
 
 
@@ -239,7 +245,9 @@ def broadcasted_iota(dtype: Any, shape: Shape, dimension: int) -> np.ndarray:
 def _checked_shape(name: str, shape: Any) -> tuple[int, ...]:
     shape = ints(shape)
     if any(n < 0 for n in shape):
-        raise ShapeError(message(f"{name}: sizes must not be negative", got=f"shape {shape}", do="check how the shape is computed"))
+        raise ShapeError(
+            message(f"{name}: sizes must not be negative", got=f"shape {shape}", do="check how the shape is computed")
+        )
     return shape
 
 
@@ -254,7 +262,13 @@ def full(shape: Shape, fill_value: Array, dtype: Any = None) -> Array:
     """
     value = strict(fill_value)
     if value.shape:
-        raise ShapeError(message("full: the fill value must be a scalar", got=f"shape {tuple(value.shape)}", do="use fgrad.lax.broadcast_in_dim"))
+        raise ShapeError(
+            message(
+                "full: the fill value must be a scalar",
+                got=f"shape {tuple(value.shape)}",
+                do="use fgrad.lax.broadcast_in_dim",
+            )
+        )
     if dtype is not None and value.dtype != dtype_of(dtype):
         value = p.convert_element_type(value, dtype=dtype_of(dtype))
     return p.broadcast_in_dim(value, shape=_checked_shape("full", shape), dims=())

@@ -19,7 +19,9 @@ from .operands import Array, apply, axis_of, ints, operands, shape_of, strict
 from .shapes import squeeze
 
 
-def slice(operand: Array, start_indices: Sequence[int], limit_indices: Sequence[int], strides: Sequence[int] | None = None) -> Array:
+def slice(
+    operand: Array, start_indices: Sequence[int], limit_indices: Sequence[int], strides: Sequence[int] | None = None
+) -> Array:
     """The window from `start_indices` up to, not including, `limit_indices`, every `strides[k]`-th element of axis k.
 
     0 <= start <= limit <= size and stride >= 1 must hold for each axis: else `ShapeError`.
@@ -31,16 +33,26 @@ def slice(operand: Array, start_indices: Sequence[int], limit_indices: Sequence[
     x, starts, limits = strict(operand), ints(start_indices), ints(limit_indices)
     steps = (1,) * x.ndim if strides is None else ints(strides)
     if not len(starts) == len(limits) == len(steps) == x.ndim:
-        raise ShapeError(message(f"slice: needs {x.ndim} starts, limits and strides", got=f"{starts}, {limits}, {steps}", do="give one per axis"))
+        raise ShapeError(
+            message(
+                f"slice: needs {x.ndim} starts, limits and strides",
+                got=f"{starts}, {limits}, {steps}",
+                do="give one per axis",
+            )
+        )
     for a, (s, e, step, n) in enumerate(zip(starts, limits, steps, x.shape, strict=True)):
         if not 0 <= s <= e <= n or step < 1:
             what = f"slice: {s}:{e}:{step} does not lie in axis {a} of size {n}"
-            raise ShapeError(message(what, got=f"shape {tuple(x.shape)}", do="0 <= start <= limit <= size, stride >= 1"))
+            raise ShapeError(
+                message(what, got=f"shape {tuple(x.shape)}", do="0 <= start <= limit <= size, stride >= 1")
+            )
     sizes = tuple(-(-(e - s) // step) for s, e, step in zip(starts, limits, steps, strict=True))
     return p.dynamic_slice(x, *[np.int64(s) for s in starts], sizes=sizes, strides=steps)
 
 
-def slice_in_dim(operand: Array, start_index: int | None, limit_index: int | None, stride: int = 1, axis: int = 0) -> Array:
+def slice_in_dim(
+    operand: Array, start_index: int | None, limit_index: int | None, stride: int = 1, axis: int = 0
+) -> Array:
     """`slice` along one axis; negative bounds count from the end, None is the end. Raises `ShapeError`.
 
     >>> from fgrad import lax
@@ -80,9 +92,17 @@ def _starts(name: str, indices: Any, shape: tuple[int, ...]) -> list[Any]:
     """Scalar starts, one per axis, those below zero counted from the end."""
     if type(indices) is Tracer or isinstance(indices, np.ndarray):
         if len(indices.shape) != 1:
-            raise ShapeError(message(f"{name}: start indices must be a vector", got=f"shape {tuple(indices.shape)}", do="give one per axis"))
+            raise ShapeError(
+                message(
+                    f"{name}: start indices must be a vector",
+                    got=f"shape {tuple(indices.shape)}",
+                    do="give one per axis",
+                )
+            )
         count = indices.shape[0]
-        indices = [p.reshape(p.dynamic_slice(indices, np.int64(k), sizes=(1,), strides=(1,)), shape=()) for k in range(count)]
+        indices = [
+            p.reshape(p.dynamic_slice(indices, np.int64(k), sizes=(1,), strides=(1,)), shape=()) for k in range(count)
+        ]
     starts = [strict(i) for i in indices]
     if len(starts) != len(shape):
         raise ShapeError(message(f"{name}: needs {len(shape)} start indices", got=len(starts), do="give one per axis"))
@@ -162,7 +182,11 @@ def _update(name: str, x: Any, update: Any) -> Any:
         update = operands(name, update, np.zeros((), strict(x).dtype)[()])[0]
     u = strict(update)
     if u.dtype != strict(x).dtype:
-        raise DtypeError(message(f"{name}: the update has another dtype", got=f"{u.dtype} for {strict(x).dtype}", do="convert it first"))
+        raise DtypeError(
+            message(
+                f"{name}: the update has another dtype", got=f"{u.dtype} for {strict(x).dtype}", do="convert it first"
+            )
+        )
     return u
 
 

@@ -16,6 +16,7 @@ def sort(operand: Array | Sequence[Array], dimension: int = -1, is_stable: bool 
     Always stable; NaN comes last; complex numbers go by their real parts, then by the imaginary ones. The arrays have
     one shape: else `ShapeError`. The result is an array, or a tuple for a tuple.
 
+    >>> import numpy as np
     >>> from fgrad import lax
     >>> lax.sort((np.array([2, 1, 2]), np.array([1.0, 2.0, 0.0])), num_keys=2)
     (array([1, 2, 2]), array([2., 0., 1.]))
@@ -31,6 +32,7 @@ def sort(operand: Array | Sequence[Array], dimension: int = -1, is_stable: bool 
 def sort_key_val(keys: Array, values: Array, dimension: int = -1, is_stable: bool = True) -> tuple[Array, Array]:
     """`keys` in ascending order along an axis, and `values`, of the same shape, in the order of their keys.
 
+    >>> import numpy as np
     >>> from fgrad import lax
     >>> lax.sort_key_val(np.array([3, 1, 2]), np.array([30, 10, 20]))
     (array([1, 2, 3]), array([10, 20, 30]))
@@ -43,6 +45,7 @@ def top_k(operand: Array, k: int, *, axis: int = -1) -> tuple[Array, Array]:
 
     NaN counts as the largest. Raises `ShapeError` for a k that is negative or larger than the axis.
 
+    >>> import numpy as np
     >>> from fgrad import lax
     >>> lax.top_k(np.array([1.0, 3.0, 2.0]), 2)
     (array([3., 2.]), array([1, 2]))

@@ -281,228 +281,32 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     return _convolve(a, v, mode)
 
 
-@surface()
-def _pad(x: Any, low: tuple[int, ...], high: tuple[int, ...], mode: str) -> Any:
-    """Modes that repeat elements: for each axis NumPy says which."""
-    x = strict(x)
-    for axis, widths in enumerate(zip(low, high, strict=True)):
-        n = x.shape[axis]
-        if widths == (0, 0):
-            continue
-        x = pick(x, np.pad(np.arange(n), widths, mode=mode), axis)  # type: ignore[call-overload]
-    return x
 
 
-@surface(run=lambda x, value, low, high: np.pad(x, list(zip(low, high, strict=True)), constant_values=value), arity=2)
-def _pad_constant(x: Any, value: Any, low: tuple[int, ...], high: tuple[int, ...]) -> Any:
-    x = strict(x)
-    return p.pad(x, cast(value, x.dtype), low=low, high=high, interior=(0,) * x.ndim)
 
 
-def _pairs(name: str, widths: Any, ndim: int) -> list[tuple[Any, Any]]:
-    """(before, after) for each axis, from a number, a pair, or a pair per axis (or {axis: pair})."""
-    if isinstance(widths, dict):
-        found: list[tuple[Any, Any]] = [(0, 0)] * ndim
-        for axis, w in widths.items():
-            found[axis_of(name, axis, ndim)] = (w, w) if np.ndim(w) == 0 else tuple(w)
-        return found
-    if np.ndim(widths) == 0:
-        return [(widths, widths)] * ndim
-    rows = [tuple(w) if isinstance(w, tuple | list | np.ndarray) else w for w in widths]
-    if not isinstance(rows[0], tuple):
-        rows = [tuple(rows) if len(rows) == 2 else (rows[0], rows[0])]
-    rows = [(w[0], w[-1]) for w in rows] * (ndim if len(rows) == 1 else 1)
-    if len(rows) != ndim:
-        raise ShapeError(
-            message(f"{name}: needs one pair per axis", got=widths, do=f"give {ndim} pairs (before, after)")
-        )
-    return rows
 
 
-@traced(np.pad)
-def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
-    """`array` with elements added at the ends of its axes.
-
-    `mode`: "constant" (constant_values=0), "empty" (zeros), "edge", "reflect", "symmetric", "wrap", "linear_ramp"
-    (end_values=0), "maximum", "minimum" or "mean" (stat_length=None).
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.pad([1, 2, 3], (1, 2), mode="reflect")
-    array([2, 1, 2, 3, 2, 1])
-    """
-    widths = [(operator.index(a), operator.index(b)) for a, b in _pairs("pad", pad_width, array.ndim)]
-    if any(w < 0 for pair in widths for w in pair):
-        raise ShapeError(message("pad: widths must not be negative", got=pad_width, do="cut with a slice instead"))
-    low, high = tuple(a for a, _ in widths), tuple(b for _, b in widths)
-    if mode in ("constant", "empty"):
-        values = kwargs.get("constant_values", 0)
-        if np.ndim(values) == 0:
-            return _pad_constant(array, values, low, high)
-        return _pad_ends(array, widths, _pairs("pad", values, array.ndim))
-    if mode in ("edge", "reflect", "symmetric", "wrap"):
-        if kwargs.get("reflect_type", "even") != "even":
-            raise ValueError(
-                message(
-                    "pad: only reflect_type='even' has a traced version",
-                    got=kwargs,
-                    do="compose it of flip and concatenate",
-                )
-            )
-        return _pad(array, low, high, mode)
-    if mode == "linear_ramp":
-        return _pad_ramp(array, widths, _pairs("pad", kwargs.get("end_values", 0), array.ndim))
-    if mode in ("maximum", "minimum", "mean"):
-        return _pad_statistic(array, widths, mode, kwargs.get("stat_length"))
-    raise ValueError(
-        message("pad: unknown mode", got=repr(mode), do="see the modes in the documentation of fgrad.numpy.pad")
-    )
 
 
-def _along(x: Any, axis: int, size: int) -> tuple[int, ...]:
-    return (*x.shape[:axis], size, *x.shape[axis + 1 :])
 
 
-def _pad_ends(x: Any, widths: Sequence[Any], values: Sequence[Any]) -> Any:
-    for axis, ((a, b), (u, v)) in enumerate(zip(widths, values, strict=True)):
-        ends = [s.broadcast_to(stacked(w).astype(x.dtype), _along(x, axis, n)) for w, n in ((u, a), (v, b))]
-        x = j.concatenate([ends[0], x, ends[1]], axis)
-    return x
 
 
-def _pad_ramp(x: Any, widths: Sequence[Any], values: Sequence[Any]) -> Any:
-    for axis, ((a, b), (u, v)) in enumerate(zip(widths, values, strict=True)):
-        n = x.shape[axis]
-        line = tuple(-1 if k == axis else 1 for k in range(x.ndim))
-        ramps = []
-        for edge, end, count in ((part(x, axis, 0, 1), u, a), (part(x, axis, n - 1, n), v, b)):
-            share = np.linspace(0, 1, count, endpoint=False).reshape(line)
-            share = share if end is u and count == a and not ramps else np.flip(share, axis)
-            ramp = end + multiply(subtract(edge, end), share)
-            ramps.append((np.round(ramp) if x.dtype.kind in "iu" else ramp).astype(x.dtype))
-        x = j.concatenate([ramps[0], x, ramps[1]], axis)
-    return x
 
 
-def _pad_statistic(x: Any, widths: Sequence[Any], mode: str, stat_length: Any) -> Any:
-    lengths = _pairs("pad", stat_length, x.ndim) if stat_length is not None else [(n, n) for n in x.shape]
-    f = {"maximum": np.max, "minimum": np.min, "mean": np.mean}[mode]
-    for axis, ((a, b), (u, v)) in enumerate(zip(widths, lengths, strict=True)):
-        n = x.shape[axis]
-        ends = []
-        for piece, count in ((part(x, axis, 0, min(u, n)), a), (part(x, axis, n - min(v, n), n), b)):
-            value = f(piece, axis=axis, keepdims=True)
-            value = np.round(value) if mode == "mean" and x.dtype.kind in "iu" else value
-            ends.append(s.broadcast_to(value.astype(x.dtype), _along(x, axis, count)))
-        x = j.concatenate([ends[0], x, ends[1]], axis)
-    return x
 
 
-@surface(arity=2)
-def _bincount(x: Any, weights: Any, length: int, clipped: bool) -> Any:
-    x = cast(x, np.int64)
-    # counts from the end are no numbers to count: they are moved out of bounds, or into the first bin
-    none = p.broadcast_in_dim(np.int64(0 if clipped else length), shape=x.shape, dims=())
-    x = p.select(p.lt(x, 0), none, x)
-    start = p.broadcast_in_dim(weights.dtype.type(0), shape=(length,), dims=())
-    return p.scatter_add(start, weights, x, axes=(0,), mode="drop" if clipped else "raise")
 
 
-@traced(
-    np.bincount,
-    sequences=True,
-    run=lambda x, weights=None, minlength=0, *, length=None: _plain_bincount(x, weights, minlength, length),
-)
-def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: int | None = None) -> Any:
-    """How often (or with what sum of `weights`) each of 0, 1, 2, ... occurs in a vector of integers.
-
-    With `length` the result has so many bins, larger numbers are dropped and negative ones count as 0. Without it the
-    numbers must be known: under jit and vmap `ConcretizationError` is raised.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.bincount([0, 2, 2])
-    array([1, 0, 2])
-    """
-    x = stacked(x)
-    clipped = length is not None
-    if length is None:
-        known = (
-            concrete(x, "bincount without length=", "pass length=, the number of bins") if isinstance(x, Tracer) else x
-        )
-        length = max(int(np.max(known, initial=-1)) + 1, minlength)
-    weights = np.ones(x.shape, np.int64) if weights is None else stacked(weights).astype(np.float64)
-    return _bincount(x, weights, length, clipped)
 
 
-def _plain_bincount(x: Any, weights: Any, minlength: int, length: int | None) -> Any:
-    if length is None:
-        return np.bincount(x, weights, minlength)
-    x = np.clip(np.asarray(x), 0, None)
-    taken = x < length
-    return np.bincount(x[taken], None if weights is None else np.asarray(weights)[taken], length)
 
 
-@traced(np.cov, sequences=True)
-def cov(
-    m: Any,
-    y: Any = None,
-    rowvar: bool = True,
-    bias: bool = False,
-    ddof: int | None = None,
-    fweights: Any = None,
-    aweights: Any = None,
-    *,
-    dtype: Any = None,
-) -> Any:
-    """Covariance matrix of the rows of `m` (and `y`), each a variable; of the columns where `rowvar` is false.
-
-    Divisor n - 1, n where `bias`, else n - `ddof`; `fweights` repeats observations, `aweights` weighs them.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.cov(np.array([[1.0, 2.0, 3.0], [1.0, 4.0, 7.0]]))
-    array([[1., 3.],
-           [3., 9.]])
-    """
-    parts = [_variables(v, rowvar) for v in (m, y) if v is not None]
-    x = parts[0] if len(parts) == 1 else j.concatenate(parts, 0)
-    x = x.astype(np.result_type(x.dtype, np.float64) if dtype is None else dtype)
-    ddof = (0 if bias else 1) if ddof is None else ddof
-    n = x.shape[1]
-    w = None
-    for weights in (fweights, aweights):
-        if weights is not None:
-            weights = stacked(weights).astype(np.float64)
-            w = weights if w is None else w * weights
-    if w is None:
-        total, factor = n, float(n - ddof)
-    else:
-        total = np.sum(w)
-        factor = total - ddof if aweights is None or ddof == 0 else total - ddof * np.sum(w * stacked(aweights)) / total
-    centred = x - np.sum(x if w is None else x * w, axis=1, keepdims=True) / total
-    other = centred if w is None else centred * w
-    return np.squeeze((centred @ np.conj(other).T) / factor)
 
 
-def _variables(x: Any, rowvar: bool) -> Any:
-    x = s.atleast_2d(stacked(x))
-    return x.T if not rowvar and x.shape[0] != 1 else x
 
 
-@traced(np.corrcoef, sequences=True)
-def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Any:
-    """Matrix of the correlation coefficients of the rows of `x` (and `y`); of the columns where `rowvar` is false.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.corrcoef(np.array([[1.0, 2.0, 3.0], [1.0, 4.0, 7.0]])).round(6)
-    array([[1., 1.],
-           [1., 1.]])
-    """
-    c = cov(x, y, rowvar, dtype=dtype)
-    if c.ndim == 0:
-        return divide(c, c)
-    root = np.sqrt(np.real(np.diagonal(c)))
-    c = c / root[:, None] / root[None, :]
-    clipped = np.clip(np.real(c), -1, 1)
-    return clipped if c.dtype.kind != "c" else clipped + 1j * np.clip(np.imag(c), -1, 1)
 
 
 __all__ = [

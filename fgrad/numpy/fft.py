@@ -66,7 +66,8 @@ def _transform(x: Any, name: str, s: Any, axes: Any, norm: str | None) -> Any:
             )
         )
     real = real_dtype(x.dtype if x.dtype.kind in "fc" else np.dtype(np.float64))
-    real = np.dtype(np.float32) if real == np.float16 else real
+    half = real == np.float16
+    real = np.dtype(np.float32) if half else real
     x = cast(x, real if kind == "rfft" else complex_dtype(real))
     if flipped and kind == "irfft":
         x = p.conj(x)
@@ -74,6 +75,8 @@ def _transform(x: Any, name: str, s: Any, axes: Any, norm: str | None) -> Any:
     y = p.fft(_prepared(x, axes, sizes), kind=kind, axes=axes, lengths=tuple(lengths))
     scale = _scale(kind, norm, math.prod(lengths))
     y = y if scale == 1 else p.mul(y, scale)
+    if half and kind == "irfft" and len(axes) == 1:  # NumPy goes back to half precision here, and only here
+        return cast(y, np.float16)
     return p.conj(y) if flipped and kind == "rfft" else y
 
 
@@ -82,9 +85,13 @@ def _empty(name: str) -> Any:
 
 
 _MEANING = {
-    "fft": "discrete Fourier transform", "ifft": "inverse of fft", "rfft": "half the spectrum of a real signal", "irfft": "inverse of rfft",
-    "hfft": "spectrum, which is real, of a signal given by half as it is Hermitian", "ihfft": "inverse of hfft",
-}  # fmt: skip
+    "fft": "discrete Fourier transform",
+    "ifft": "inverse of fft",
+    "rfft": "half the spectrum of a real signal",
+    "irfft": "inverse of rfft",
+    "hfft": "spectrum, which is real, of a signal given by half as it is Hermitian",
+    "ihfft": "inverse of hfft",
+}
 
 
 def _document(f: Callable[..., Any], name: str, where: str) -> Callable[..., Any]:
@@ -185,6 +192,6 @@ def rfftfreq(n: int, d: Any = 1.0, device: Any = None) -> Any:
 
 
 __all__ = [
-    "fft", "fft2", "fftfreq", "fftn", "fftshift", "hfft", "ifft", "ifft2", "ifftn", "ifftshift", "ihfft", "irfft", "irfft2", "irfftn", "rfft",
-    "rfft2", "rfftfreq", "rfftn",
+    "fft", "fft2", "fftfreq", "fftn", "fftshift", "hfft", "ifft", "ifft2", "ifftn", "ifftshift", "ihfft", "irfft",
+    "irfft2", "irfftn", "rfft", "rfft2", "rfftfreq", "rfftn",
 ]  # fmt: skip

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.calls import Call, Function
+from ..core.calls import LIMIT, Call, Function
 from ..core.errors import DtypeError, OutOfBoundsError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, apply, signature
+from ..core.trace import Tracer, apply, apply_first, signature
 from ..core.types import aval_of, canonical
 from ..primitives.family import full, type_of
 from ..primitives.index import inside_bounds
@@ -125,7 +125,7 @@ def _by_mode(at: Layout, mode: str) -> tuple[list[Any], Any]:
         return indices, None
     sizes = [at.sizes[a] for a in at.axes]
     indices = [cast(i, _INT64) for i in indices]
-    if mode in ("fill", "drop"):
+    if mode == "fill":
         inside, safe = inside_bounds(indices, sizes)
         return safe, inside
     if 0 in sizes and 0 not in at.lead:
@@ -144,21 +144,18 @@ def _read(x: Any, *operands: Any, pattern: tuple[Any, ...], mode: str) -> Any:
     fill, operands = (operands[0], operands[1:]) if mode == "fill" else (None, operands)
     at = Layout(x.shape, pattern, operands)
     y = at.window(x)
-    if at.axes:
-        fits = not (mode == "fill" and 0 in [at.sizes[a] for a in at.axes])
-        indices, inside = _by_mode(at, mode) if fits else (None, None)
-        if fits:
-            y = p.gather(y, *indices, axes=at.axes, mode=mode if mode in ("raise", "promise") else "promise")
-        if fill is not None:
-            blank = broadcast(cast(fill, x.dtype), (*at.lead, *at.kept))
-            y = blank if not fits else p.select(_over(inside, blank.shape), y, blank)
+    shape = (*(at.lead or ()), *at.kept)
+    if mode == "fill" and 0 in [at.sizes[a] for a in at.axes]:
+        y = broadcast(cast(fill, x.dtype), shape)
+    elif at.axes:
+        indices, inside = _by_mode(at, mode)
+        y = p.gather(y, *indices, axes=at.axes, mode="raise" if mode == "raise" else "promise")
+        if inside is not None:
+            inside = p.broadcast_in_dim(inside, shape=shape, dims=tuple(range(inside.ndim)))
+            y = p.select(inside, y, broadcast(cast(fill, x.dtype), shape))
     elif at.lead is not None:
-        y = p.broadcast_in_dim(y, shape=(*at.lead, *at.kept), dims=tuple(range(len(at.lead), len(at.lead) + y.ndim)))
+        y = p.broadcast_in_dim(y, shape=shape, dims=tuple(range(len(at.lead), len(shape))))
     return at.arrange(y)
-
-
-def _over(inside: Any, shape: tuple[int, ...]) -> Any:
-    return p.broadcast_in_dim(inside, shape=shape, dims=tuple(range(inside.ndim)))
 
 
 _SCATTERS = {
@@ -186,11 +183,11 @@ def _write(x: Any, u: Any, *operands: Any, pattern: tuple[Any, ...], op: str, mo
     if mode == "drop" and 0 in [at.sizes[a] for a in at.axes]:
         return x
     w = at.window(x)
-    if mode == "drop":
-        indices, _ = [cast(broadcast(i, at.lead), _INT64) for i in at.indices], None
+    if mode == "drop":  # the scatter itself leaves out what lies outside
+        indices = [cast(broadcast(i, at.lead), _INT64) for i in at.indices]
     else:
         indices, _ = _by_mode(at, mode)
-    params = {"axes": at.axes, "mode": mode if mode in ("raise", "promise", "drop") else "promise"}
+    params = {"axes": at.axes, "mode": mode if mode in ("raise", "drop") else "promise"}
     if op in _SCATTERS:
         return at.put(x, getattr(p, _SCATTERS[op])(w, u, *indices, **params))
     factors = p.scatter_mul(full(1, type_of(w)), u, *indices, **params)
@@ -203,7 +200,7 @@ _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 def _check_update(x: Any, u: Any, op: str) -> None:
     if _RANK[u.dtype.kind] > _RANK[x.dtype.kind] or (op == "divide" and x.dtype.kind in "biu"):
         what = f"{op}: an array of {x.dtype} cannot hold the result"
-        raise DtypeError(message(what, got=f"an update of {u.dtype}", do="convert the array or the update with .astype"))
+        raise DtypeError(message(what, got=f"an update of {u.dtype}", do="convert one of them with .astype"))
 
 
 class _Reads(Function):
@@ -218,7 +215,6 @@ class _Reads(Function):
 
 reads = _Reads(_read, None, None, "getitem")
 writes = Function(_write, None, None, "at")
-_FIRST = ((INT,), "promise")
 
 
 def getitem(x: Tracer, index: Any) -> Any:
@@ -230,13 +226,27 @@ def getitem(x: Tracer, index: Any) -> Any:
         if cls is int:
             if not -n <= index < n:
                 outside(index, 0, sig)
-            return _apply((sig, int), _FIRST, (x, index + n if index < 0 else index))
+            return apply_first(_head(sig, INT), x, index + n if index < 0 else index)
         start, stop, step = bounds(index, n)
         if step == 1 and 0 < stop - start < n:
-            return _apply((sig, int), (((stop - start, 1),), "promise"), (x, start))
+            return apply_first(_head(sig, (stop - start, 1)), x, start)
     pattern, operands, dynamic = parse(aval_of(sig), index)
     sigs = tuple([int if type(i) is int else signature(i) for i in operands])
     return _apply((sig, *sigs), (pattern, "raise" if dynamic else "promise"), (x, *operands))
+
+
+def _head(sig: Any, pattern: Any) -> Call:
+    """The Call of x[i] (pattern INT) or x[a:b] (its length and step)."""
+    key = (sig, pattern)
+    found = _HEADS.get(key)
+    if found is None:
+        if len(_HEADS) >= LIMIT:
+            _HEADS.clear()
+        found = _HEADS[key] = reads.call((sig, int), ((pattern,), "promise"), {})
+    return found
+
+
+_HEADS: dict[Any, Call] = {}
 
 
 def _apply(sigs: tuple[Any, ...], statics: tuple[Any, ...], xs: tuple[Any, ...]) -> Any:

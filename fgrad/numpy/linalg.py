@@ -14,13 +14,16 @@ import numpy as np
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, surface
-from ..core.types import canonical, complex_dtype, real_dtype
+from ..core.types import canonical, complex_dtype
 from . import creation, products
+from .einsum import multi_dot
+from .least_squares import lstsq, matrix_rank, pinv
 from .methods import routes
-from .products import matmul, multi_dot, promote_dtypes, tensordot, vecdot
-from .promote import broadcast, broadcast_shapes, cast
-from .support import axes_of, axis_of, inexact, is_traced, kept, strict, traced
-from .ufuncs import absolute, divide, greater, multiply, subtract
+from .norms import matrix_norm, matrix_operand, norm, svdvals, vector_norm
+from .products import matmul, promote_dtypes, tensordot, vecdot
+from .promote import broadcast, broadcast_shapes
+from .support import axis_of, inexact, is_traced, strict, traced
+from .ufuncs import divide, multiply
 
 LinAlgError = np.linalg.LinAlgError
 
@@ -61,20 +64,6 @@ class SVDResult(NamedTuple):
     Vh: Any
 
 
-def _matrix(name: str, a: Any, *, square: bool = False) -> Any:
-    """An operand as matrices of at least float64 or float32."""
-    a = inexact(a if type(a) is Tracer else canonical(np.asarray(a)))
-    if a.ndim < 2 or (square and a.shape[-1] != a.shape[-2]):
-        raise ShapeError(
-            message(
-                f"{name}: needs {'square ' if square else ''}matrices along the last two axes",
-                got=f"shape {tuple(a.shape)}" + (f": {a.shape[-2]} rows, {a.shape[-1]} columns" if a.ndim > 1 else ""),
-                do=f"give an array of shape {'(..., n, n)' if square else '(..., m, n)'}",
-            )
-        )
-    return a
-
-
 def _factored(a: Any) -> tuple[Any, Any, Any]:
     """Operands of `solve`, `det` and `slogdet`: a matrix and its LU factors, which serve the derivatives too."""
     factors, pivots, _ = p.lu(a, differentiable=False)
@@ -93,7 +82,7 @@ def solve(a: Any, b: Any) -> Any:
     >>> solve(np.array([[2.0, 0.0], [0.0, 4.0]]), np.array([2.0, 4.0]))
     array([1., 1.])
     """
-    a = _matrix("solve", a, square=True)
+    a = matrix_operand("solve", a, square=True)
     b = inexact(b if type(b) is Tracer else canonical(np.asarray(b)))
     a, b = promote_dtypes(a, b)
     vector, n = b.ndim == 1, a.shape[-1]
@@ -123,7 +112,7 @@ def inv(a: Any) -> Any:
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
     """
-    a = _matrix("inv", a, square=True)
+    a = matrix_operand("inv", a, square=True)
     return p.solve(*_factored(a), broadcast(np.eye(a.shape[-1], dtype=a.dtype), tuple(a.shape)), transpose=False)
 
 
@@ -134,7 +123,7 @@ def det(a: Any) -> Any:
     >>> float(round(det(np.array([[1.0, 2.0], [3.0, 4.0]])), 12))
     -2.0
     """
-    return p.det(*_factored(_matrix("det", a, square=True)))
+    return p.det(*_factored(matrix_operand("det", a, square=True)))
 
 
 @traced(np.linalg.slogdet)
@@ -144,7 +133,7 @@ def slogdet(a: Any) -> SlogdetResult:
     >>> float(slogdet(-np.eye(3)).sign)
     -1.0
     """
-    return SlogdetResult(*p.slogdet(*_factored(_matrix("slogdet", a, square=True))))
+    return SlogdetResult(*p.slogdet(*_factored(matrix_operand("slogdet", a, square=True))))
 
 
 @traced(np.linalg.tensorsolve)
@@ -205,7 +194,7 @@ def cholesky(a: Any, /, *, upper: bool = False) -> Any:
     array([[2., 0.],
            [1., 2.]])
     """
-    a = _matrix("cholesky", a, square=True)
+    a = matrix_operand("cholesky", a, square=True)
     return _adjoint(p.cholesky(_adjoint(a))) if upper else p.cholesky(a)
 
 
@@ -233,7 +222,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
                 f"qr: mode {mode!r} is unknown for traced arrays", got=mode, do='choose "reduced", "complete" or "r"'
             )
         )
-    result = QRResult(*p.qr(_matrix("qr", a), full=mode == "complete"))
+    result = QRResult(*p.qr(matrix_operand("qr", a), full=mode == "complete"))
     return result.R if mode == "r" else result
 
 
@@ -247,7 +236,7 @@ def eigh(a: Any, UPLO: str = "L") -> EighResult:
     >>> eigh(np.diag([2.0, 1.0])).eigenvalues
     array([1., 2.])
     """
-    return EighResult(*p.eigh(_matrix("eigh", a, square=True), lower=UPLO.upper() == "L"))
+    return EighResult(*p.eigh(matrix_operand("eigh", a, square=True), lower=UPLO.upper() == "L"))
 
 
 @traced(np.linalg.eigvalsh)
@@ -268,7 +257,7 @@ def eig(a: Any) -> EigResult:
     >>> eig(np.diag([2.0, 1.0])).eigenvalues
     array([2.+0.j, 1.+0.j])
     """
-    return EigResult(*p.eig(_matrix("eig", a, square=True)))
+    return EigResult(*p.eig(matrix_operand("eig", a, square=True)))
 
 
 def eigvals(a: Any) -> Any:
@@ -297,110 +286,13 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: 
     >>> svd(np.diag([3.0, 4.0]), compute_uv=False)
     array([4., 3.])
     """
-    a = _matrix("svd", a)
+    a = matrix_operand("svd", a)
     if not compute_uv:
         return svdvals(a)
     return SVDResult(*p.svd(a, full=bool(full_matrices), compute_uv=True))
 
 
-@traced(np.linalg.svdvals)
-def svdvals(x: Any, /) -> Any:
-    """numpy.linalg.svdvals: singular values, descending.
-
-    >>> svdvals(np.diag([3.0, 4.0]))
-    array([4., 3.])
-    """
-    # with the vectors, which the gradient needs: one factorization instead of two
-    return p.svd(_matrix("svdvals", x), full=False, compute_uv=True)[1]
-
-
-# ------------------------------------------------------------------------------- least squares, ranks, powers, inverses
-
-
-@traced(np.linalg.pinv)
-def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
-    """numpy.linalg.pinv: the Moore-Penrose inverse; singular values up to `rtol` times the largest count as zero.
-
-    `rtol` (NumPy's older name: `rcond`) is a number, by default 1e-15. The derivative holds where the rank is constant.
-
-    >>> pinv(np.array([[2.0], [0.0]]))
-    array([[0.5, 0. ]])
-    """
-    a = _matrix("pinv", a, square=hermitian)
-    tolerance = rcond if rcond is not None else rtol
-    if rcond is None and rtol is None:
-        tolerance = 1e-15
-    return p.pinv(a, rtol=float(tolerance), hermitian=hermitian)
-
-
-class LstsqResult(NamedTuple):
-    """Solutions, sums of squared residuals, ranks and singular values of a least squares problem."""
-
-    x: Any
-    resid: Any
-    rank: Any
-    s: Any
-
-
-@traced(np.linalg.lstsq)
-def lstsq(a: Any, b: Any, rcond: Any = None) -> LstsqResult:
-    """numpy.linalg.lstsq: (x, sums of squared residuals, rank, singular values), x of least norm among minima of |b - a x|.
-
-    `rcond`: singular values up to this times the largest count as zero; by default eps * max(m, n). For a traced a,
-    the residuals are computed whenever there are more rows than columns; NumPy leaves them out where the rank is short.
-
-    >>> lstsq(np.array([[1.0], [1.0]]), np.array([1.0, 3.0]))[0]
-    array([2.])
-    """
-    a, b = promote_dtypes(_matrix("lstsq", a), inexact(b if type(b) is Tracer else canonical(np.asarray(b))))
-    m, n = a.shape[-2:]
-    if a.ndim != 2 or b.ndim not in (1, 2) or b.shape[0] != m:
-        raise ShapeError(
-            message(
-                "lstsq: the right side does not fit the matrix",
-                got=f"{a.shape} and {b.shape}",
-                do="give a (m, n) and b (m,) or (m, k)",
-            )
-        )
-    rcond = float(np.finfo(a.dtype).eps * max(m, n)) if rcond is None else float(rcond)
-    x = matmul(p.pinv(a, rtol=rcond, hermitian=False), b)
-    s = p.svd(a, full=False, compute_uv=False)
-    if m > n:
-        gap = absolute(subtract(b, matmul(a, x)))
-        squares = p.reduce_sum(p.square(gap), axes=(0,))
-        resid = p.reshape(squares, shape=(1,)) if b.ndim == 1 else squares
-    else:
-        resid = np.zeros(0, real_dtype(a.dtype))
-    return LstsqResult(x, resid, _count_above(s, rcond), s)
-
-
-def _count_above(s: Any, tolerance: Any) -> Any:
-    """How many singular values exceed `tolerance` times the largest."""
-    if not s.shape[-1]:
-        return np.zeros(s.shape[:-1], np.int64)[()]
-    largest = p.reduce_max(s, axes=(s.ndim - 1,))
-    bound = multiply(p.reshape(largest, shape=(*largest.shape, 1)), tolerance)
-    return p.reduce_sum(cast(greater(s, bound), np.int64), axes=(s.ndim - 1,))
-
-
-@traced(np.linalg.matrix_rank)
-def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
-    """numpy.linalg.matrix_rank: the number of singular values above `tol`, or above `rtol` times the largest.
-
-    By default rtol is eps * max(m, n).
-
-    >>> matrix_rank(np.ones((3, 3)))
-    np.int64(1)
-    """
-    if A.ndim < 2:
-        return cast(p.reduce_or(p.ne(strict(A), A.dtype.type(0)), axes=tuple(range(A.ndim))), np.int64)
-    a = _matrix("matrix_rank", A, square=hermitian)
-    s = p.svd(a, full=False, compute_uv=False)
-    if tol is not None:
-        tol = tol if type(tol) is Tracer else np.asarray(tol, s.dtype)
-        bound = p.reshape(tol, shape=(*tol.shape, 1)) if tol.ndim else tol
-        return p.reduce_sum(cast(greater(s, bound), np.int64), axes=(s.ndim - 1,))
-    return _count_above(s, float(np.finfo(s.dtype).eps * max(a.shape[-2:])) if rtol is None else rtol)
+# ------------------------------------------------------------------------------------------ powers and conditioning
 
 
 @traced(np.linalg.matrix_power)
@@ -411,7 +303,7 @@ def matrix_power(a: Any, n: int) -> Any:
     array([[8., 0.],
            [0., 8.]])
     """
-    a = _matrix("matrix_power", a, square=True) if n < 0 else a
+    a = matrix_operand("matrix_power", a, square=True) if n < 0 else a
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise ShapeError(
             message(
@@ -431,129 +323,6 @@ def matrix_power(a: Any, n: int) -> Any:
     return result
 
 
-# --------------------------------------------------------------------------------------------------------------- norms
-
-
-def _power_mean(x: Any, order: float, axes: tuple[int, ...]) -> Any:
-    """The vector norm of that order over `axes`, of |x| where it is not 2."""
-    if order == 2:
-        squares = p.square(x) if x.dtype.kind != "c" else p.add(p.square(p.real(x)), p.square(p.imag(x)))
-        return p.sqrt(p.reduce_sum(squares, axes=axes))
-    size = p.abs(x)
-    if order == math.inf:
-        return p.reduce_max(size, axes=axes)
-    if order == -math.inf:
-        return p.reduce_min(size, axes=axes)
-    if order == 0:
-        return p.reduce_sum(cast(p.ne(size, 0), size.dtype), axes=axes)
-    if order == 1:
-        return p.reduce_sum(size, axes=axes)
-    power = lambda v, n: p.pow(v, p.broadcast_in_dim(v.dtype.type(n), shape=tuple(v.shape), dims=()))  # noqa: E731
-    return power(p.reduce_sum(power(size, order), axes=axes), 1 / order)
-
-
-def _entry_norm(x: Any, order: Any, axes: tuple[int, ...]) -> Any:
-    """Vector norms, and those matrix norms that are made of sums and maxima. `axes` keep the order they were given in."""
-    if len(axes) == 1:
-        if isinstance(order, str):
-            raise ValueError(
-                message(f"norm: order {order!r} is not defined for vectors", got=order, do="give a number")
-            )
-        return _power_mean(x, order, axes)
-    if order == "fro":
-        return _power_mean(x, 2, axes)
-    row, column = axes
-    summed, rest = (row, column) if abs(order) == 1 else (column, row)
-    sums = p.reduce_sum(p.abs(x), axes=(summed,))
-    extreme = p.reduce_max if order > 0 else p.reduce_min
-    return extreme(sums, axes=(rest - (rest > summed),))
-
-
-@surface(run=lambda x, ord, axis, keepdims: np.linalg.norm(x, ord, axis, keepdims), arity=1)
-def _norm(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
-    x = inexact(x)
-    shape = tuple(x.shape)
-    if axis is None and ord is None:
-        axes, y = tuple(range(x.ndim)), _power_mean(x, 2, tuple(range(x.ndim)))
-    else:
-        axes = _norm_axes(axis, x.ndim)
-        y = _entry_norm(x, ("fro" if len(axes) == 2 else 2) if ord is None else ord, axes)
-    return p.reshape(y, shape=kept(shape, axes)) if keepdims else y
-
-
-def _norm_axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    if axis is None:
-        axis = tuple(range(ndim))
-    axes = tuple(axis_of("norm", a, ndim) for a in (axis if isinstance(axis, tuple | list) else (axis,)))
-    if len(axes) not in (1, 2) or len(set(axes)) != len(axes):
-        raise ShapeError(
-            message(
-                "norm: with an order the axes must be one or two",
-                got=f"axis={axis} of {ndim} dimensions",
-                do="name one or two axes",
-            )
-        )
-    return axes
-
-
-_MATRIX_ORDERS = (None, "fro", "nuc", 1, -1, 2, -2, math.inf, -math.inf)
-
-
-@traced(np.linalg.norm)
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """numpy.linalg.norm: vector norms over one axis, matrix norms over two; over all elements by default.
-
-    `ord`: for vectors any number (0: how many are not zero), for matrices "fro", "nuc", 1, -1, 2, -2, inf or -inf; the
-    default is the root of the sum of squares, whose gradient at zero is zero.
-
-    >>> norm(np.array([3.0, 4.0]))
-    np.float64(5.0)
-    """
-    if ord is None and not isinstance(axis, tuple | list):
-        return _norm(x, ord, axis, keepdims)
-    axes = _norm_axes(axis, x.ndim)
-    if len(axes) == 2 and ord not in _MATRIX_ORDERS:
-        raise ValueError(
-            message(
-                f"norm: order {ord!r} is not defined for matrices", got=ord, do=f"choose one of {_MATRIX_ORDERS[1:]}"
-            )
-        )
-    if len(axes) == 1 or ord not in (2, -2, "nuc"):
-        return _norm(x, ord, axes, keepdims)
-    x = inexact(x)
-    s = svdvals(p.transpose(x, axes=(*[a for a in range(x.ndim) if a not in axes], *axes)))
-    reduce = {2: p.reduce_max, -2: p.reduce_min, "nuc": p.reduce_sum}[ord]
-    y = reduce(s, axes=(s.ndim - 1,))
-    return p.reshape(y, shape=kept(tuple(x.shape), axes)) if keepdims else y
-
-
-@traced(np.linalg.matrix_norm)
-def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
-    """numpy.linalg.matrix_norm: `norm` over the last two axes.
-
-    >>> matrix_norm(np.array([[3.0, 4.0]]))
-    np.float64(5.0)
-    """
-    return norm(_matrix("matrix_norm", x), ord, (-2, -1), keepdims)
-
-
-@traced(np.linalg.vector_norm)
-def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
-    """numpy.linalg.vector_norm: the vector norm over one axis, several, or (None) all elements.
-
-    >>> vector_norm(np.array([[3.0], [4.0]]))
-    np.float64(5.0)
-    """
-    return _vector_norm(x, axis, keepdims, ord)
-
-
-@surface(run=lambda x, axis, keepdims, ord: np.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord), arity=1)
-def _vector_norm(x: Any, axis: Any, keepdims: bool, ord: Any) -> Any:
-    axes = axes_of("vector_norm", axis, x.ndim)
-    y = _power_mean(inexact(x), ord, axes)
-    return p.reshape(y, shape=kept(x.shape, axes)) if keepdims else y
-
-
 @traced(np.linalg.cond)
 def cond(x: Any, p: Any = None) -> Any:
     """numpy.linalg.cond: the condition number in the norm `p`, by default the ratio of extreme singular values.
@@ -561,7 +330,7 @@ def cond(x: Any, p: Any = None) -> Any:
     >>> cond(np.diag([1.0, 4.0]))
     np.float64(4.0)
     """
-    x = _matrix("cond", x, square=p not in (None, 2, -2))
+    x = matrix_operand("cond", x, square=p not in (None, 2, -2))
     if p in (None, 2):
         return divide(norm(x, 2, (-2, -1)), norm(x, -2, (-2, -1)))
     if p == -2:
@@ -608,7 +377,7 @@ def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
     >>> trace(np.eye(3))
     np.float64(3.0)
     """
-    return creation.trace(x, offset, -2, -1, dtype)
+    return products.trace(x, offset, -2, -1, dtype)
 
 
 @traced(np.linalg.outer)
@@ -649,7 +418,8 @@ def cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
 
 
 __all__ = [
-    "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "lstsq", "matmul",
-    "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve",
-    "svd", "svdvals", "tensordot", "tensorinv", "tensorsolve", "trace", "vecdot", "vector_norm",
+    "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "lstsq",
+    "matmul", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "multi_dot", "norm", "outer", "pinv",
+    "qr", "slogdet", "solve", "svd", "svdvals", "tensordot", "tensorinv", "tensorsolve", "trace", "vecdot",
+    "vector_norm",
 ]  # fmt: skip

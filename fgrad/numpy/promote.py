@@ -88,5 +88,5 @@ def promote(*xs: Any, dtype: Any = None) -> Sequence[Any]:
 def weaken(y: Any, *xs: Any) -> Any:
     """The result of an operator: weak if every operand was."""
     if type(y) is Tracer and all(is_weak(x) for x in xs) and y.ndim == 0:
-        return Tracer(y.trace, {"b": bool, "i": int, "u": int, "f": float, "c": complex}[y.dtype.kind], y.value, y.slot)
+        return Tracer(y.owner, {"b": bool, "i": int, "u": int, "f": float, "c": complex}[y.dtype.kind], y.value, y.slot)
     return y

@@ -226,9 +226,17 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
 
 
 def unique(
-    ar: Any, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False, axis: int | None = None,
-    *, equal_nan: bool = True, size: int | None = None, fill_value: Any = None, sorted: bool = True,
-) -> Any:  # fmt: skip
+    ar: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+    *,
+    equal_nan: bool = True,
+    size: int | None = None,
+    fill_value: Any = None,
+    sorted: bool = True,
+) -> Any:
     """numpy.unique: the sorted distinct elements, on request with first positions, inverse and counts.
 
     Where the values are not known (under jit and vmap) the number of results must be given as `size`: further elements

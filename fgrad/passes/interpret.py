@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.ir import Jaxpr, Literal
-from ..core.trace import apply, located, primitive_call
+from ..core.trace import apply_equation, located
 
 
 def interpret(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
@@ -19,7 +19,7 @@ def interpret(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
         for e in jaxpr.eqns:
             at(jaxpr, e)
             xs = [a.value if type(a) is Literal else env[a] for a in e.inputs]
-            outs = apply(primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params), xs)
+            outs = apply_equation(e, xs)
             if len(e.outputs) == 1:
                 env[e.outputs[0]] = outs
             else:

@@ -33,7 +33,7 @@ class Dual(Trace):
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         mask, values, tangents = 0, [], []
         for i, x in enumerate(xs):
-            if type(x) is Tracer and x.trace is self:
+            if type(x) is Tracer and x.owner is self:
                 mask |= 1 << i
                 values.append(x.value)
                 tangents.append(x.slot)
@@ -64,7 +64,7 @@ class Dual(Trace):
 
 def split(dual: Dual, outs: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """Primals and tangents (None: zero) of results."""
-    mine = [type(y) is Tracer and y.trace is dual for y in outs]
+    mine = [type(y) is Tracer and y.owner is dual for y in outs]
     primals = [y.value if m else y for y, m in zip(outs, mine, strict=True)]
     return primals, [y.slot if m else None for y, m in zip(outs, mine, strict=True)]
 

@@ -22,7 +22,7 @@ import numpy as np
 from ..core.calls import Call
 from ..core.ir import Jaxpr, Literal, Var
 from ..core.primitive import registry
-from ..core.trace import Builder, Trace, Tracer, apply, building, primitive_call, same_bytes, signature, trace, trace_internal
+from ..core.trace import Builder, Trace, Tracer, apply, apply_equation, building, same_bytes, signature, trace, trace_internal
 from ..core.types import aval_of
 from .interpret import interpret
 from .render import Rendered, render
@@ -39,7 +39,7 @@ class Rule:
     """
 
     __slots__ = (
-        "_pulls", "_push", "accumulates", "active", "call", "copy", "fresh", "function", "linear", "out_active", "pick", "residual", "run", "save",
+        "_pulls", "_push", "accumulates", "active", "adding", "call", "copy", "fresh", "function", "linear", "out_active", "pick", "residual", "run", "save",
     )  # fmt: skip
 
     def __init__(self, call: Call, active: tuple[int, ...]):
@@ -54,6 +54,8 @@ class Rule:
         self.pick = _picker(self.save)
         # the optimistic pullback of a call with one output, once it is known that every operand receives something
         self.function: Any = None
+        # and the one that adds into an accumulator, where there is such a one
+        self.adding: Any = None
         self.fresh: tuple[bool, ...] = ()
 
     def _derive(self) -> None:
@@ -176,7 +178,7 @@ def _tangents(jaxpr: Jaxpr, xs: Sequence[Any], ys: Sequence[Any], tangents: dict
         if all(v in known for v in e.outputs):
             outs = [known[v] for v in e.outputs]
         else:
-            out = apply(primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params), operands)
+            out = apply_equation(e, operands)
             outs = [out] if len(e.outputs) == 1 else out
         env.update(zip(e.outputs, outs, strict=True))
         ts = [t_env.get(a) for a in e.inputs]
@@ -273,7 +275,7 @@ class Tape(Trace):
         nested = self.nested
         for x in xs:
             if type(x) is Tracer:
-                if x.trace is self:
+                if x.owner is self:
                     mask |= bit
                     slots.append(x.slot)
                     values.append(x.value)
@@ -315,7 +317,7 @@ class Tape(Trace):
         return tuple(outs)
 
     def apply1(self, call: Call, x: Any) -> Any:
-        if self.nested or not call.single or x.trace is not self:
+        if self.nested or not call.single or x.owner is not self:
             return self.apply(call, (x,))
         rule = call.rules.get(1) or rule_of(call, 1)
         value = x.value
@@ -331,15 +333,15 @@ class Tape(Trace):
         if self.nested or not call.single:
             return self.apply(call, (x, y))
         slots: tuple[int, ...]
-        if type(x) is Tracer and x.trace is self:
+        if type(x) is Tracer and x.owner is self:
             v = x.value
             if type(y) is Tracer:
-                if y.trace is not self:
+                if y.owner is not self:
                     return self.apply(call, (x, y))
                 w, mask, slots = y.value, 3, (x.slot, y.slot)
             else:
                 w, mask, slots = y, 1, (x.slot,)
-        elif type(x) is Tracer or y.trace is not self:
+        elif type(x) is Tracer or y.owner is not self:
             return self.apply(call, (x, y))
         else:
             v, w, mask, slots = x, y.value, 2, (y.slot,)
@@ -414,6 +416,15 @@ class Tape(Trace):
                 cts[out] = None
                 function = rule.function if optimistic else None
                 if function is not None:
+                    if rule.adding is not None:
+                        (s,) = slots
+                        acc = cts[s]
+                        if acc is None:
+                            (cts[s],) = function(*saved, ct)
+                        else:
+                            (cts[s],) = rule.adding(*saved, ct, acc if owned[s] else np.array(acc))
+                        owned[s] = True
+                        continue
                     results, targets, fresh = function(*saved, ct), slots, rule.fresh
                 else:
                     results, targets, fresh = self._pull_one(rule, slots, saved, ct, cts, owned, optimistic)
@@ -451,6 +462,9 @@ class Tape(Trace):
     ) -> tuple[Sequence[Any], Sequence[int], Sequence[bool]]:
         """Pull a call with one output; what is the same each time is remembered on the rule."""
         if rule.accumulates:
+            if optimistic and len(slots) == 1:
+                rule.adding = rule.pull_function((0,), (0,), True).function
+                rule.function = rule.pull_function((0,), (), True).function
             return self._pull_into(rule, slots, saved, [ct], (0,), cts, owned, optimistic)
         f = rule.pull_function((0,), (), optimistic)
         if len(f.present) < len(slots):
@@ -572,7 +586,7 @@ def linear_parts(jaxpr: Jaxpr, active: Sequence[bool]) -> tuple[Jaxpr, Jaxpr, in
         inside = [tape.input(x, x.sig) if a else x for x, a in zip(xs, active, strict=True)]
         outs = interpret(jaxpr, inside)
         tape.close()
-        slots = [y.slot if type(y) is Tracer and y.trace is tape else None for y in outs]
+        slots = [y.slot if type(y) is Tracer and y.owner is tape else None for y in outs]
         values = [y.value if s is not None else y for y, s in zip(outs, slots, strict=True)]
 
         def linear(*ts: Any) -> list[Any]:

@@ -51,7 +51,7 @@ class _Renderer:
         self.compact: dict[Var, tuple[int, ...]] = {}
         self.root: dict[Var, Var] = {}  # whose memory a variable may share
         self.writable: set[Var] = {jaxpr.inputs[i] for i in owned}
-        self.inputs = set(jaxpr.inputs)
+        self.zeros: set[Var] = set()  # compact variables that are all zero
         self.uses: Counter[Var] = Counter(a for e in jaxpr.eqns for a in e.inputs if type(a) is Var)
         self.uses.update(a for a in jaxpr.outputs if type(a) is Var)
         self.shares: Counter[Var] = Counter()  # live names that share a root's memory
@@ -79,7 +79,11 @@ class _Renderer:
             return self.literal(a)
         name = self.name(a)
         if a in self.compact:
-            self.lines.append(f"{name} = {self.bind('full', filler(a.type))}({name})")
+            if a in self.zeros:
+                self.lines[-1:] = [] if self.lines[-1].startswith(f"{name} = lit") else self.lines[-1:]
+                self.lines.append(f"{name} = {self.bind('zeros', zeros(a.type))}()")
+            else:
+                self.lines.append(f"{name} = {self.bind('full', filler(a.type))}({name})")
             del self.compact[a]
             self.root[a] = a
             self.writable.add(a)
@@ -112,13 +116,15 @@ class _Renderer:
             self.lines.append(f"{self.name(out)} = {source}" if same else f"{self.name(out)} = {source}.reshape({view})")
             if view != out.type.shape:
                 self.compact[out] = view
+            if type(e.inputs[0]) is Literal and not e.inputs[0].value and not np.signbit(np.real(e.inputs[0].value)):
+                self.zeros.add(out)
             if type(e.inputs[0]) is Var:
                 self.alias(out, e.inputs[0])
             return
         operands = [self.full(a) for a in e.inputs]
         k = p.overwrites
         if k is not None and self.dying(e.inputs[k]):
-            call = self.bind(p.name + "_write", _writer(p, e.params))
+            call = self.bind(p.name + "_write", p.writer(*types, **e.params))
             self.lines.append(f"{self.name(out)} = {call}({', '.join(operands)})")
             self.writable.add(out)
             return
@@ -167,7 +173,8 @@ class _Renderer:
         for v, c in zip(jaxpr.inputs, jaxpr.consts, strict=False):
             self.names[v] = self.bind("const", c)
         for v, s in zip(jaxpr.inputs[consts:], sigs, strict=True):
-            if type(s) is type:  # a Python scalar: from here on strict
+            if type(s) is type and any(e.primitive.broadcasts for e in jaxpr.eqns if v in e.inputs):
+                # a Python scalar that is computed with: from here on strict
                 self.lines.append(f"{self.name(v)} = {self.bind('scalar', aval_of(s).dtype.type)}({self.name(v)})")
         for e in jaxpr.eqns:
             self.equation(e)
@@ -205,8 +212,11 @@ def render(call: Call, *, optimistic: bool = False, owned: frozenset[int] = froz
     return Rendered(function, source, fresh, present)
 
 
-def _writer(p: Any, params: dict[str, Any]) -> Callable[..., Any]:
-    return lambda *xs: p.write(*xs, **params)
+def zeros(type: Any) -> Callable[[], Any]:
+    """A function that makes an array of zeros of that type."""
+    shape, dtype = type.shape, type.dtype
+    make = np.zeros
+    return lambda: make(shape, dtype)
 
 
 def filler(type: Any) -> Callable[[Any], Any]:

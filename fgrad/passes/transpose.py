@@ -8,7 +8,7 @@ from typing import Any
 from ..core.ir import Jaxpr, Literal, Var
 from ..core.primitive import is_linear, registry
 from ..core.primitive import Linear as Linear
-from ..core.trace import apply, located, primitive_call, stage
+from ..core.trace import apply_equation, located, stage
 from ..core.types import ShapedArray
 
 
@@ -35,7 +35,7 @@ def transpose(jaxpr: Jaxpr, xs: Sequence[Any], accs: Sequence[Any], cts: Sequenc
                 tape.append((e, operands))
             else:
                 at(jaxpr, e)
-                outs = apply(primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params), operands)
+                outs = apply_equation(e, operands)
                 env.update(zip(e.outputs, [outs] if len(e.outputs) == 1 else outs, strict=True))
 
     known = len(jaxpr.consts)

@@ -8,7 +8,7 @@ from typing import Any
 from ..core.calls import Call
 from ..core.ir import Jaxpr, Literal
 from ..core.primitive import registry
-from ..core.trace import Trace, Tracer, apply, bind, located, signature, trace, trace_internal
+from ..core.trace import Trace, Tracer, apply, apply_equation, located, signature, trace, trace_internal
 from ..core.types import ShapedArray, aval_of, shaped
 
 
@@ -33,7 +33,7 @@ class Batch(Trace):
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         mask, values = 0, []
         for i, x in enumerate(xs):
-            if type(x) is Tracer and x.trace is self:
+            if type(x) is Tracer and x.owner is self:
                 mask |= 1 << i
                 values.append(x.value)
             else:
@@ -85,7 +85,7 @@ def batch_equations(jaxpr: Jaxpr, xs: Sequence[Any], mapped: Sequence[bool], siz
             if any(flags):
                 outs, marks = e.primitive.batch(size, flags, *values, **e.params)
             else:
-                out = bind(e.primitive, tuple(values), e.params)
+                out = apply_equation(e, values)
                 outs, marks = ([out] if len(e.outputs) == 1 else out), [False] * len(e.outputs)
             env.update(zip(e.outputs, zip(outs, marks, strict=True), strict=True))
     results = [(a.value, False) if type(a) is Literal else env[a] for a in jaxpr.outputs]

@@ -1,5 +1,5 @@
 """The strict operations. Importing this package fills the registry."""
 
-from . import bits, dot, elementwise, fft, index, linalg, reduce, shape, sort
+from . import bits, dot, elementwise, fft, index, linalg, reduce, rng, shape, solves, sort, special_functions
 
-__all__ = ["bits", "dot", "elementwise", "fft", "index", "linalg", "reduce", "shape", "sort"]
+__all__ = ["bits", "dot", "elementwise", "fft", "index", "linalg", "reduce", "rng", "shape", "solves", "sort", "special_functions"]

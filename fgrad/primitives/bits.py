@@ -17,7 +17,9 @@ class BitcastConvertType(Primitive):
 
     def typeof(self, x: ShapedArray, *, dtype: np.dtype) -> tuple[ShapedArray, ...]:
         if "b" in (x.dtype.kind, dtype.kind):
-            raise DtypeError(message("bitcast_convert_type is not defined for booleans", got=x, do="convert to uint8 first"))
+            raise DtypeError(
+                message("bitcast_convert_type is not defined for booleans", got=x, do="convert to uint8 first")
+            )
         old, new = x.dtype.itemsize, dtype.itemsize
         if old >= new:
             return (shaped(x.shape if old == new else (*x.shape, old // new), dtype),)
@@ -39,7 +41,9 @@ class BitcastConvertType(Primitive):
         return [self(x, dtype=dtype)], [True]
 
     def samples(self, draw: Any) -> Any:
-        old, new, last = draw.sampled([("f8", "u8", ()), ("i8", "f8", ()), ("f8", "u4", ()), ("u2", "u8", (4,)), ("f4", "c8", (2,))])
+        old, new, last = draw.sampled(
+            [("f8", "u8", ()), ("i8", "f8", ()), ("f8", "u4", ()), ("u2", "u8", (4,)), ("f4", "c8", (2,))]
+        )
         return [draw.array((*draw.shape(), *last), old)], {"dtype": np.dtype(new)}
 
 

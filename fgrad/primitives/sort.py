@@ -93,7 +93,7 @@ class TopK(Primitive):
 
 
 class SearchSorted(Primitive):
-    """Where each of v (..., m) belongs in the ascending a (..., n), as int64: before equals ("left") or behind ("right")."""
+    """Where each of v (..., m) belongs in the rising a (..., n), int64: before equals ("left") or behind ("right")."""
 
     def typeof(self, a: ShapedArray, v: ShapedArray, *, side: str) -> tuple[ShapedArray, ...]:
         if not a.ndim or a.ndim != v.ndim or a.shape[:-1] != v.shape[:-1]:

@@ -8,14 +8,14 @@ import numpy as np
 
 import fgrad.numpy as fnp
 from fgrad import lax
-from fgrad.primitives import sampling
+from fgrad.core.primitive import registry
 from fgrad.random.checks import Shape, as_shape, check_key, full_shape, inexact, integer_dtype
 from fgrad.random.continuous import between, gumbel, unit
 from fgrad.random.keys import random_bits, split
 
 
 def _poisson_draw(key: Any, lam: Any, dtype: np.dtype) -> Any:
-    return sampling.poisson(key, lam, dtype=dtype)
+    return registry.random_poisson(key, lam, dtype=dtype)
 
 
 def randint(key: Any, shape: Shape, minval: Any, maxval: Any, dtype: Any = int) -> Any:

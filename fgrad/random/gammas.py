@@ -4,7 +4,7 @@ from typing import Any
 
 import fgrad.numpy as fnp
 from fgrad import lax
-from fgrad.primitives import sampling
+from fgrad.core.primitive import registry
 from fgrad.random.checks import Shape, check_key, float_dtype, full_shape
 from fgrad.random.continuous import exponential, normal
 from fgrad.random.discrete import rademacher
@@ -12,7 +12,7 @@ from fgrad.random.keys import split
 
 
 def _gamma_draw(key: Any, a: Any, log_space: bool) -> Any:
-    return sampling.gamma(key, a, log_space=log_space)
+    return registry.random_gamma(key, a, log_space=log_space)
 
 
 def gamma(key: Any, a: Any, shape: Shape | None = None, dtype: Any = float) -> Any:

@@ -13,14 +13,14 @@ import numpy as np
 
 import fgrad.numpy as fnp
 from fgrad import lax
-from fgrad.primitives.threefry import threefry2x32
+from fgrad.core.primitive import registry
 from fgrad.random.checks import Shape, as_shape, check_key
 
 _LOW_WORD = 0xFFFFFFFF
 
 
 def _cipher(k0: Any, k1: Any, x0: Any, x1: Any) -> tuple[Any, Any]:
-    return threefry2x32(k0, k1, x0, x1)
+    return registry.threefry2x32(k0, k1, x0, x1)
 
 
 def key(seed: int) -> Any:
