@@ -103,13 +103,15 @@ def value_and_grad(
         else:
             leaves, treedef = tree.flatten(chosen)
             leaves = checked(leaves, treedef, f"{name_of(fun)}: the differentiated argument")
-        sigs = [signature(x) for x in leaves]
-        for s in sigs:
-            if s is not float and (holomorphic or not aval_of(s).inexact):
-                _check_differentiable(aval_of(s), fun, allow_int, holomorphic)
         tape = Tape("grad")
         try:
-            traced = [tape.input(x, s) if s is float or aval_of(s).inexact else x for x, s in zip(leaves, sigs, strict=True)]
+            traced = []
+            for x in leaves:
+                s = signature(x)
+                inexact = aval_of(s).inexact
+                if holomorphic or not inexact:
+                    _check_differentiable(aval_of(s), fun, allow_int, holomorphic)
+                traced.append(tape.input(x, s) if inexact else x)
             inside = list(args)
             rebuilt = traced[0] if treedef is None else tree.unflatten(treedef, traced)
             if single:
@@ -126,6 +128,10 @@ def value_and_grad(
             raise unmasked(error) from None
         finally:
             tape.close()
+        if treedef is None and slot is not None and not has_aux and single:
+            (ct,) = tape.pull([(slot, seed)], [0])
+            own = Own(leaves)
+            return own(value), _zero_like(leaves[0]) if ct is None else own(ct)
         active = [t for t in traced if type(t) is Tracer and t.owner is tape]
         cts = iter(tape.pull([(slot, seed)], [t.slot for t in active]) if slot is not None else [None] * len(active))
         own = Own(leaves)
@@ -152,6 +158,9 @@ def _pair(out: Any, fun: Callable[..., Any]) -> tuple[Any, Any]:
             message(f"with has_aux=True {name_of(fun)} must return a pair (loss, aux)", got=type(out).__name__, do="return (loss, aux)")
         )
     return out
+
+
+_ONES: dict[np.dtype, Any] = {}
 
 
 def _loss(tape: Tape, out: Any, fun: Callable[..., Any], holomorphic: bool) -> tuple[Any, Any, int | None]:
@@ -186,7 +195,7 @@ def _loss(tape: Tape, out: Any, fun: Callable[..., Any], holomorphic: bool) -> t
                 do="take real() or abs() of a complex loss, or set holomorphic=True" if kind == "c" else "return a float",
             )
         )
-    seed = aval.dtype.type(1)
+    seed = _ONES.get(aval.dtype) or _ONES.setdefault(aval.dtype, aval.dtype.type(1))
     if type(out) is Tracer and out.owner is tape:
         return out.value, seed, out.slot
     return out, seed, None

@@ -25,7 +25,7 @@ from .ir import Atom, Eqn, Jaxpr, Literal, Var
 from .primitive import Primitive, binder, registry
 from .types import WEAK, ShapedArray, Signature, aval_of, canonical, shaped, signature_of
 
-_levels = itertools.count(1)
+levels = itertools.count(1)
 
 
 class _State(threading.local):
@@ -47,7 +47,7 @@ class Trace:
     concrete = False
 
     def __init__(self) -> None:
-        self.level = next(_levels)
+        self.level = next(levels)
         self.done = False
 
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
@@ -714,6 +714,7 @@ __all__ = [
     "bind",
     "building",
     "concrete",
+    "levels",
     "located",
     "peek",
     "primitive_call",

@@ -3,16 +3,24 @@
 Where no operand is traced NumPy's own function runs; traced operands are differentiated, batched and compiled.
 """
 
-from . import fft, linalg
-from .calculus import *
-from .creation import *
-from .indexing import *
-from .joining import *
-from .nanreductions import *
-from .polynomial import *
-from .products import *
-from .reductions import *
-from .selection import *
-from .shapes import *
-from .sorting import *
-from .ufuncs import *
+from . import fft as fft
+from . import linalg as linalg
+from .arithmetic import *  # noqa: F403
+from .arranging import *  # noqa: F403
+from .calculus import *  # noqa: F403
+from .creation import *  # noqa: F403
+from .indexing import *  # noqa: F403
+from .joining import *  # noqa: F403
+from .matrices import *  # noqa: F403
+from .nanreductions import *  # noqa: F403
+from .padding import *  # noqa: F403
+from .polynomial import *  # noqa: F403
+from .products import *  # noqa: F403
+from .quantiles import *  # noqa: F403
+from .reductions import *  # noqa: F403
+from .running import *  # noqa: F403
+from .selection import *  # noqa: F403
+from .shapes import *  # noqa: F403
+from .sorting import *  # noqa: F403
+from .statistics import *  # noqa: F403
+from .ufuncs import *  # noqa: F403

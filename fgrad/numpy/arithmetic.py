@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, message
+from ..core.errors import DtypeError, message
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, concrete, surface
 from .methods import method
@@ -205,7 +203,9 @@ def unwrap(p: Any, discont: float | None = None, axis: int = -1, *, period: floa
         short = where_call((short == low) & (steps > 0), high, short)
     correction = where_call(absolute(steps) < discont, 0, short - steps)
     shape = [1 if a == axis else n for a, n in enumerate(p.shape)]
-    moved = np.concatenate([np.zeros(shape, correction.dtype), np.cumsum(correction, axis=axis, dtype=correction.dtype)], axis=axis)
+    moved = np.concatenate(
+        [np.zeros(shape, correction.dtype), np.cumsum(correction, axis=axis, dtype=correction.dtype)], axis=axis
+    )
     return p + moved
 
 
@@ -318,4 +318,7 @@ method("conj")(ROUTES[np.conjugate])
 
 method("conjugate")(ROUTES[np.conjugate])
 
-
+__all__ = [
+    "angle", "around", "divmod", "fix", "frexp", "i0", "imag", "ldexp", "modf", "real", "real_if_close",
+    "round", "sinc", "unwrap",
+]  # fmt: skip

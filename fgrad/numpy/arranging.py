@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, message
+from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, concrete, surface
+from ..core.trace import Tracer, surface
 from .shapes import broadcast_to, ravel, reshape_call, swapaxes
 from .support import axes_of, axis_of, cut, kept, pick, shape_of, strict, traced
 
@@ -213,3 +211,4 @@ def kept_only(shape: Sequence[int], axis: int) -> tuple[int, ...]:
     return kept(shape, [a for a in range(len(shape)) if a != axis])
 
 
+__all__ = ["flip", "fliplr", "flipud", "meshgrid", "repeat", "roll", "rot90", "tile"]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, concrete, surface
+from ..core.trace import surface
 from . import joining as j
 from . import shapes as s
+from .arranging import flip
 from .promote import cast, result_dtype
-from .support import axis_of, cut, part, pick, stacked, strict, traced, window
+from .support import axis_of, cut, part, stacked, strict, traced, window
 from .ufuncs import divide, multiply, subtract
 
 
@@ -271,7 +270,7 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     array([2., 3.])
     """
     _check_mode("correlate", mode)
-    a, v = _signal("correlate", a), s.flip(_signal("correlate", v))
+    a, v = _signal("correlate", a), flip(_signal("correlate", v))
     if v.dtype.kind == "c":
         v = np.conj(v)
     if mode != "full" and v.shape[0] > a.shape[0]:  # NumPy swaps the operands there and turns the result round
@@ -281,34 +280,4 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     return _convolve(a, v, mode)
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-__all__ = [
-    "bincount", "convolve", "corrcoef", "correlate", "cov", "diff", "ediff1d", "gradient", "interp", "pad", "trapezoid",
-]  # fmt: skip
+__all__ = ["convolve", "correlate", "diff", "ediff1d", "gradient", "interp", "trapezoid"]

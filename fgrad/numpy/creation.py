@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, stage, surface
 from . import shapes as s
 from .methods import LIKE
 from .promote import broadcast, cast, result_dtype
-from .support import axis_of, is_traced, shape_of, stacked, strict, traced, window
-from .ufuncs import ROUTES, add, divide, multiply, subtract
+from .support import is_traced, shape_of, stacked, strict, traced
+from .ufuncs import ROUTES, divide, multiply, subtract
 
 pi, e, inf, nan, euler_gamma, newaxis = np.pi, np.e, np.inf, np.nan, np.euler_gamma, np.newaxis
 bool_, int8, int16, int32, int64 = np.bool_, np.int8, np.int16, np.int32, np.int64
@@ -294,22 +293,6 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
     return y if dtype is None else _astype(y, np.dtype(dtype))
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 def filled(value: Any, shape: tuple[int, ...], like: Any = None) -> Any:
     """The NumPy scalar `value` at a shape: an equation of the program that this thread records, if it records one."""
     y = stage(p.broadcast_in_dim, value, shape=shape, dims=())
@@ -421,11 +404,11 @@ for _f, _g in (
 
 __all__ = [
     "arange", "array", "asarray", "astype", "bool_", "can_cast", "cdouble", "complex128", "complex64", "complex_",
-    "complexfloating", "copy", "csingle", "diag", "diagflat", "diagonal", "double", "dtype", "e", "empty", "empty_like",
+    "complexfloating", "copy", "csingle", "double", "dtype", "e", "empty", "empty_like",
     "euler_gamma", "eye", "finfo", "float16", "float32", "float64", "float_", "floating", "fromfunction", "fromiter",
     "full", "full_like", "generic", "geomspace", "identity", "iinfo", "index_exp", "inexact", "inf", "int16", "int32",
     "int64", "int8", "int_", "integer", "iscomplexobj", "isdtype", "isrealobj", "isscalar", "issubdtype", "linspace",
     "logspace", "nan", "ndarray", "ndim", "newaxis", "number", "ones", "ones_like", "pi", "printoptions",
     "promote_types", "result_type", "s_", "set_printoptions", "shape", "signedinteger", "single", "size", "tri", "uint",
-    "uint16", "uint32", "uint64", "uint8", "unsignedinteger", "vander", "zeros", "zeros_like",
+    "uint16", "uint32", "uint64", "uint8", "unsignedinteger", "zeros", "zeros_like",
 ]  # fmt: skip

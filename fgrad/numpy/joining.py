@@ -1,9 +1,8 @@
-"""Arrays put together and taken apart: concatenate, stack, split, pad, append, insert, delete, block, diff, gradient."""
+"""Arrays put together and taken apart: concatenate, stack, split, append, insert, delete, block, ..."""
 
 from __future__ import annotations
 
 import operator
-
 from typing import Any
 
 import numpy as np
@@ -329,6 +328,6 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
 
 
 __all__ = [
-    "append", "array_split", "block", "column_stack", "concat", "concatenate", "delete", "dsplit", "dstack", "hsplit",
-    "hstack", "insert", "split", "stack", "unstack", "vsplit", "vstack",
+    "append", "array_split", "block", "column_stack", "concat", "concatenate", "delete", "dsplit", "dstack",
+    "hsplit", "hstack", "insert", "split", "stack", "unstack", "vsplit", "vstack",
 ]  # fmt: skip

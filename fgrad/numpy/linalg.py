@@ -15,8 +15,8 @@ from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, surface
 from ..core.types import canonical, complex_dtype
-from . import creation, products
-from .einsum import multi_dot
+from . import matrices, products
+from .contractions import multi_dot
 from .least_squares import lstsq, matrix_rank, pinv
 from .methods import routes
 from .norms import matrix_norm, matrix_operand, norm, svdvals, vector_norm
@@ -367,7 +367,7 @@ def diagonal(x: Any, /, *, offset: int = 0) -> Any:
     >>> diagonal(np.array([[1, 2], [3, 4]]))
     array([1, 4])
     """
-    return creation.diagonal(x, offset, -2, -1)
+    return matrices.diagonal(x, offset, -2, -1)
 
 
 @traced(np.linalg.trace)

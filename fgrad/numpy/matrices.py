@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, message
+from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, concrete, surface
-from . import creation
-from . import shapes as s
+from ..core.trace import surface
+from .creation import astype, ones_like
+from .shapes import broadcast_to
 from .support import axis_of, strict, traced, where_call, window
 from .ufuncs import multiply
 
@@ -110,8 +107,8 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     count = x.shape[0] if N is None else N
     if not count:
         return np.zeros((x.shape[0], 0), x.dtype)
-    x = _astype(x, np.promote_types(x.dtype, np.int64 if x.dtype.kind in "bi" else x.dtype))
-    columns = [_made(1, x.shape, x.dtype, x)]
+    x = astype(x, np.promote_types(x.dtype, np.int64 if x.dtype.kind in "bi" else x.dtype))
+    columns = [ones_like(x)]
     for _ in range(count - 1):
         columns.append(multiply(columns[-1], x))
     return np.stack(columns if increasing else columns[::-1], axis=1)
@@ -120,7 +117,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 def _triangle(name: str, upper: bool) -> Any:
     def triangle(m: Any, k: int = 0) -> Any:
         if m.ndim < 2:
-            m = _broadcast_to(m, (m.shape[0], m.shape[0]))
+            m = broadcast_to(m, (m.shape[0], m.shape[0]))
         mask = np.tri(*m.shape[-2:], k=k - 1 if upper else k, dtype=bool)
         zero = m.dtype.type(0)
         return where_call(mask, zero, m) if upper else where_call(mask, m, zero)
@@ -140,3 +137,5 @@ tril = _triangle("tril", False)
 
 
 triu = _triangle("triu", True)
+
+__all__ = ["diag", "diagflat", "diagonal", "tril", "triu", "vander"]

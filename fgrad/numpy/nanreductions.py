@@ -8,6 +8,7 @@ import numpy as np
 
 from . import reductions as r
 from .reductions import Axis, inexact_array
+from .running import cumprod, cumsum
 from .support import traced, where_call
 from .ufuncs import divide, isnan, logical_not, multiply, sqrt, subtract
 
@@ -47,7 +48,7 @@ def nancumsum(a: Any, axis: int | None = None, dtype: Any = None, out: None = No
     >>> fnp.nancumsum([1.0, fnp.nan, 2.0])
     array([1., 1., 3.])
     """
-    return r.cumsum(_masked(a, 0), axis, dtype)
+    return cumsum(_masked(a, 0), axis, dtype)
 
 
 @traced(np.nancumprod)
@@ -58,7 +59,7 @@ def nancumprod(a: Any, axis: int | None = None, dtype: Any = None, out: None = N
     >>> fnp.nancumprod([3.0, fnp.nan, 2.0])
     array([3., 3., 6.])
     """
-    return r.cumprod(_masked(a, 1), axis, dtype)
+    return cumprod(_masked(a, 1), axis, dtype)
 
 
 def _extreme(f: Any, a: Any, worst: float, axis: Axis, keepdims: bool) -> Any:
@@ -198,6 +199,6 @@ def nanstd(
 
 
 __all__ = [
-    "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum",
-    "nanvar",
+    "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd",
+    "nansum", "nanvar",
 ]  # fmt: skip

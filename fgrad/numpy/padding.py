@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, message
+from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, concrete, surface
+from ..core.trace import surface
 from . import joining as j
 from . import shapes as s
 from .promote import cast
@@ -135,3 +134,4 @@ def _pad_statistic(x: Any, widths: Sequence[Any], mode: str, stat_length: Any) -
     return x
 
 
+__all__ = ["pad"]

@@ -11,6 +11,7 @@ from ..core.primitive import registry as p
 from ..core.trace import surface
 from . import calculus, joining
 from . import shapes as s
+from .padding import pad
 from .promote import broadcast, cast, result_dtype
 from .support import cut, part, stacked, strict, traced
 from .ufuncs import add, divide, multiply, subtract
@@ -41,7 +42,7 @@ def polyval(p: Any, x: Any) -> Any:
 def _long(a: Any, n: int) -> Any:
     """Coefficients with zeros in front, `n` in all."""
     a = s.atleast_1d(a)
-    return a if a.shape[0] == n else calculus.pad(a, (n - a.shape[0], 0))
+    return a if a.shape[0] == n else pad(a, (n - a.shape[0], 0))
 
 
 def _aligned(f: Any, a1: Any, a2: Any) -> Any:

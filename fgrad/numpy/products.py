@@ -11,8 +11,8 @@ import numpy as np
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, binary_operator, surface
-from .creation import diagonal
-from .einsum import Labels, contract
+from .contractions import Labels, contract, einsum
+from .matrices import diagonal
 from .methods import method, routes
 from .promote import broadcast_shapes, cast, promote, result_dtype
 from .reductions import sum
@@ -315,5 +315,6 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = 
 
 
 __all__ = [
-    "cross", "dot", "inner", "kron", "matmul", "matvec", "outer", "tensordot", "trace", "vdot", "vecdot", "vecmat",
+    "cross", "dot", "einsum", "inner", "kron", "matmul", "matvec", "outer", "tensordot", "trace", "vdot", "vecdot",
+    "vecmat",
 ]  # fmt: skip

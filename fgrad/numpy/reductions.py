@@ -17,7 +17,7 @@ from ..core.trace import Tracer, surface
 from ..core.types import real_dtype
 from .methods import UFUNC_METHODS
 from .promote import cast
-from .support import axes_of, axis_of, inexact, kept, strict, traced, where_call
+from .support import axes_of, inexact, kept, strict, traced, where_call
 from .ufuncs import add, divide, maximum, minimum, multiply, not_equal, subtract
 
 Axis = int | tuple[int, ...] | None
@@ -422,22 +422,6 @@ def argmin(a: Any, axis: int | None = None, out: None = None, *, keepdims: bool 
     return _argmin(a, axis, bool(keepdims))
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 def _first_axis(f: Callable[..., Any]) -> Callable[..., Any]:
     """`ufunc.reduce`, whose axis is 0 unless another is named."""
 
@@ -457,6 +441,6 @@ UFUNC_METHODS[np.logical_or, "reduce"] = _first_axis(any)
 UFUNC_METHODS[np.logical_and, "reduce"] = _first_axis(all)
 
 __all__ = [
-    "all", "amax", "amin", "any", "argmax", "argmin", "average", "count_nonzero", "cumprod", "cumsum",
-    "cumulative_prod", "cumulative_sum", "max", "mean", "min", "prod", "ptp", "std", "sum", "var",
+    "all", "amax", "amin", "any", "argmax", "argmin", "average", "count_nonzero", "max", "mean", "min", "prod",
+    "ptp", "std", "sum", "var",
 ]  # fmt: skip

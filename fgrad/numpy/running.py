@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, message
+from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, concrete, surface
+from ..core.trace import surface
 from .methods import UFUNC_METHODS
 from .promote import cast
 from .reductions import sum_dtype
@@ -115,4 +114,4 @@ UFUNC_METHODS[np.add, "accumulate"] = _accumulate(_cumsum)
 
 UFUNC_METHODS[np.multiply, "accumulate"] = _accumulate(_cumprod)
 
-
+__all__ = ["cumprod", "cumsum", "cumulative_prod", "cumulative_sum"]

@@ -1,4 +1,4 @@
-"""Choices among elements and functions of each element that are no ufuncs: where, select, clip, round, real, sinc, ..."""
+"""Choices among elements and comparisons of arrays: where, select, choose, clip, piecewise, isclose, isin, ..."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, message
+from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, concrete, surface
+from ..core.trace import surface
 from . import shapes as s
 from .methods import method
-from .promote import broadcast, broadcast_shapes, cast, float_dtype, promote, result_dtype
-from .support import axis_of, inexact, is_traced, stack_call, stacked, strict, traced, where_call
-from .ufuncs import ROUTES, absolute, arctan2, floor_divide, isnan, maximum, minimum, remainder
+from .promote import broadcast, broadcast_shapes, cast, promote, result_dtype
+from .support import axis_of, is_traced, stack_call, stacked, strict, traced, where_call
+from .ufuncs import ROUTES, absolute, isnan, maximum, minimum
 
 
 def _operand(x: Any) -> Any:
@@ -195,58 +195,6 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
     return s.broadcast_to(result, x.shape).astype(x.dtype)
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 @traced(np.isin)
 def isin(
     element: Any, test_elements: Any, assume_unique: bool = False, invert: bool = False, *, kind: Any = None
@@ -354,13 +302,7 @@ def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
     return a
 
 
-
-
-
-
-
 __all__ = [
-    "allclose", "angle", "apply_along_axis", "apply_over_axes", "around", "array_equal", "array_equiv", "choose", "clip",
-    "divmod", "fix", "frexp", "i0", "imag", "isclose", "isin", "ldexp", "modf", "nan_to_num", "piecewise", "real",
-    "real_if_close", "round", "select", "sinc", "unwrap", "where",
+    "allclose", "apply_along_axis", "apply_over_axes", "array_equal", "array_equiv", "choose", "clip",
+    "isclose", "isin", "nan_to_num", "piecewise", "select", "where",
 ]  # fmt: skip

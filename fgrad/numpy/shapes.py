@@ -12,7 +12,7 @@ from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, surface
 from .promote import broadcast, broadcast_shapes
-from .support import axes_of, axis_of, cut, kept, pick, shape_of, strict, traced, where_call
+from .support import axes_of, axis_of, shape_of, strict, traced
 from .ufuncs import ROUTES
 
 
@@ -73,8 +73,6 @@ def _run_broadcast(x: Any, shape: tuple[int, ...]) -> Any:
 @surface(run=_run_broadcast)
 def _broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
     return broadcast(strict(x), shape)
-
-
 
 
 @traced(np.reshape)
@@ -289,36 +287,6 @@ atleast_2d = _at_least(2, np.atleast_2d, lambda s: (1,) * (2 - len(s)) + s)
 atleast_3d = _at_least(3, np.atleast_3d, lambda s: (1, *s, 1) if len(s) == 1 else (*s, 1) if s else (1, 1, 1))
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 ROUTES[np.shape], ROUTES[np.ndim], ROUTES[np.size] = (
     lambda a: a.shape,
     lambda a: a.ndim,
@@ -331,7 +299,7 @@ Tracer.T = property(transpose_call, doc="The axes in reverse order.")  # type: i
 Tracer.mT = property(ROUTES[np.matrix_transpose], doc="The last two axes swapped.")  # type: ignore[attr-defined]
 
 __all__ = [
-    "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "expand_dims",
-    "flip", "fliplr", "flipud", "matrix_transpose", "meshgrid", "moveaxis", "permute_dims", "ravel", "repeat",
-    "reshape", "roll", "rollaxis", "rot90", "squeeze", "swapaxes", "tile", "transpose", "tril", "triu",
+    "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "broadcast_shapes", "broadcast_to",
+    "expand_dims", "matrix_transpose", "moveaxis", "permute_dims", "ravel", "reshape", "rollaxis", "squeeze",
+    "swapaxes", "transpose",
 ]  # fmt: skip

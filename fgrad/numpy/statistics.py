@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import operator
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, message
+from ..core.errors import message
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, concrete, surface
 from . import joining as j
 from . import shapes as s
+from .creation import astype, linspace
 from .promote import cast
-from .support import axes_of, stacked, traced, where_call
+from .support import stacked, traced, where_call
 from .ufuncs import divide
 
 
@@ -127,3 +126,50 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -
     return clipped if c.dtype.kind != "c" else clipped + 1j * np.clip(np.imag(c), -1, 1)
 
 
+def _histogram_counts(a: Any, edges: Any, weights: Any) -> Any:
+    """Sums of weights between edges; the last bin holds its right edge too."""
+    bins = edges.shape[0] - 1
+    place = np.searchsorted(edges, a, side="right") - 1
+    last = edges[bins:]
+    place = where_call(a == last, bins - 1, place)
+    outside = np.logical_or(a < edges[:1], a > last)
+    return bincount(where_call(outside, bins, place), weights, length=bins + 1)[:bins]
+
+
+@traced(np.histogram_bin_edges)
+def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
+    """Edges of `bins` equal bins between the ends of `range` (the extremes of `a`), or `bins` itself if it has edges.
+
+    Rules named by a string are for untraced arrays only, as their number of bins depends on values.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.histogram_bin_edges(np.array([0.0, 4.0]), 2)
+    array([0., 2., 4.])
+    """
+    if isinstance(bins, str):
+        raise ValueError(message("histogram: rules have no traced version", got=repr(bins), do="pass a number of bins"))
+    if np.ndim(bins):
+        return stacked(bins)
+    low, high = (np.min(a), np.max(a)) if range is None else range
+    low, high = (astype(stacked(v), np.float64 if a.dtype.kind != "f" else a.dtype) for v in (low, high))
+    flat = low == high
+    low, high = where_call(flat, low - 0.5, low), where_call(flat, high + 0.5, high)
+    return linspace(low, high, operator.index(bins) + 1)
+
+
+@traced(np.histogram)
+def histogram(
+    a: Any, bins: Any = 10, range: Any = None, density: bool | None = None, weights: Any = None
+) -> tuple[Any, Any]:
+    """(counts or sums of `weights`, edges) of bins as in `histogram_bin_edges`; `density`: of integral 1.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.histogram(np.array([0.0, 1.0, 4.0]), 2)[0]
+    array([2, 1])
+    """
+    edges = histogram_bin_edges(a, bins, range)
+    counts = _histogram_counts(a.reshape(-1), edges, None if weights is None else stacked(weights).reshape(-1))
+    return (counts / np.diff(edges) / np.sum(counts) if density else counts), edges
+
+
+__all__ = ["bincount", "corrcoef", "cov", "histogram", "histogram_bin_edges"]

@@ -22,7 +22,7 @@ import numpy as np
 from ..core.calls import Call
 from ..core.ir import Jaxpr, Literal, Var
 from ..core.primitive import registry
-from ..core.trace import Builder, Trace, Tracer, apply, apply_equation, building, same_bytes, signature, trace, trace_internal
+from ..core.trace import Builder, Trace, Tracer, apply, apply_equation, building, levels, same_bytes, signature, trace, trace_internal
 from ..core.types import aval_of
 from .interpret import interpret
 from .render import Rendered, render
@@ -225,10 +225,11 @@ class Tape(Trace):
     concrete = True
 
     def __init__(self, name: str = "grad", *, outlives: bool = False):
-        super().__init__()
+        self.level = next(levels)
+        self.done = False
         self.name = name
         self.outlives = outlives  # the tape is walked after the call, when the user may have written into his arrays
-        self.entries: list[tuple[Any, list[int], list[Any], Any]] = []
+        self.entries: list[tuple[Any, Sequence[int], Sequence[Any], Any]] = []
         self.count = 0
         self.nested = False
         self.locked: list[np.ndarray] = []
@@ -236,15 +237,13 @@ class Tape(Trace):
 
     def input(self, x: Any, sig: Any) -> Tracer:
         """A tracer of the value `x`, which is active."""
-        if type(x) is Tracer:
-            self.nested = True
-        elif type(x) is np.ndarray:
+        if type(x) is np.ndarray:
             x = self.own(x)
-        self.count += 1
-        return Tracer(self, sig, x, self.count - 1)
-
-    def constant(self, x: Any) -> Tracer:
-        return self.input(x, signature(x))
+        elif type(x) is Tracer:
+            self.nested = True
+        slot = self.count
+        self.count = slot + 1
+        return Tracer(self, sig, x, slot)
 
     def own(self, x: np.ndarray) -> np.ndarray:
         """`x` such that later writes to the user's array do not change it."""
@@ -264,10 +263,11 @@ class Tape(Trace):
     def close(self) -> None:
         """End of recording: tracers are dead from here, and locked arrays are the user's again."""
         self.done = True
-        for x in self.locked:
-            x.flags.writeable = True
-        self.locked.clear()
-        self.snapshots.clear()
+        if self.locked:
+            for x in self.locked:
+                x.flags.writeable = True
+            self.locked.clear()
+        self.snapshots = {}
 
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         mask, bit = 0, 1
@@ -325,7 +325,7 @@ class Tape(Trace):
         if not rule.out_active:
             return _fresh(out, (value,))
         slot = self.count
-        self.entries.append((rule, (x.slot,), rule.pick((value, out)), slot))
+        self.entries.append((rule, (x.slot,), rule.pick((value, out)) if rule.save else (), slot))
         self.count = slot + 1
         return Tracer(self, call.out_sigs[0], out, slot)
 
@@ -349,9 +349,11 @@ class Tape(Trace):
         out = rule.run(v, w)
         if not rule.out_active:
             return _fresh(out, (v, w))
-        saved = rule.pick((v, w, out))
-        if rule.copy:
-            saved = self._owned(rule, saved)
+        saved: Sequence[Any] = ()
+        if rule.save:
+            saved = rule.pick((v, w, out))
+            if rule.copy:
+                saved = self._owned(rule, saved)
         slot = self.count
         self.entries.append((rule, slots, saved, slot))
         self.count = slot + 1

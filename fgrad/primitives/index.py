@@ -418,7 +418,7 @@ class ScatterExtreme(Scatter):
 
 def _flattened(view: Any, index: Any, u: Any) -> tuple[Any, Any, Any]:
     """Operands of `ufunc.at`, which is several times faster with one index into a flat array."""
-    if u.size < 512 or view.ndim == 1 or index[0] is ... or not view.flags.c_contiguous:
+    if view.ndim == 1 or np.size(u) < 512 or index[0] is ... or not view.flags.c_contiguous:
         return view, index, u
     flat: Any = 0
     for n, i in zip(view.shape, index, strict=False):

@@ -122,8 +122,8 @@ class Reshape(_Linear):
         return (np.array(x).reshape(shape)[()],)
 
     def kernel(self, x: ShapedArray, *, shape: tuple[int, ...]) -> Callable[..., Any]:  # type: ignore[override]
-        if shape == ():
-            return lambda x: x.reshape(shape)[()]
+        if shape == () or x.ndim == 0:  # of no axes: may come as a Python number
+            return lambda x: np.reshape(x, shape)[()]
         return lambda x: x.reshape(shape)
 
     def pull(self, cts: Sequence[Any], x: Any, *, shape: tuple[int, ...]) -> Sequence[Any]:

@@ -17,6 +17,7 @@ _RANGES = {
     "nonzero": (-2.5, 2.5),
     "positive": (0.3, 3.5),
     "unit": (-0.85, 0.85),
+    "probability": (0.1, 0.9),
     "above one": (1.25, 3.5),
     "exponent": (-2.5, 2.5),
 }
@@ -25,6 +26,7 @@ _INTEGERS = {
     "nonzero": (-4, 4),
     "positive": (1, 4),
     "unit": (0, 1),
+    "probability": (0, 1),
     "above one": (2, 5),
     "exponent": (0, 4),
 }
