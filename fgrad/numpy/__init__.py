@@ -3,12 +3,14 @@
 Where no operand is traced NumPy's own function runs; traced operands are differentiated, batched and compiled.
 """
 
+from . import arrays as _arrays  # noqa: F401  (gives tracers their methods)
 from . import fft as fft
 from . import linalg as linalg
 from .arithmetic import *  # noqa: F403
 from .arranging import *  # noqa: F403
 from .calculus import *  # noqa: F403
 from .creation import *  # noqa: F403
+from .dtypes import *  # noqa: F403
 from .indexing import *  # noqa: F403
 from .joining import *  # noqa: F403
 from .matrices import *  # noqa: F403

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,46 @@ def angle(z: Any, deg: bool = False) -> Any:
     """
     y = arctan2(_imag(z), _real(z))
     return y * (180 / np.pi) if deg else y
+
+
+def _infinity(name: str, sign: float) -> Callable[..., Any]:
+    def is_infinity(x: Any, out: None = None) -> Any:
+        return x == sign * math.inf
+
+    is_infinity.__name__ = is_infinity.__qualname__ = name
+    is_infinity.__doc__ = f"""Whether each element is {"+" if sign > 0 else "-"}∞.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.{name}(np.array([fnp.inf, 1.0, -fnp.inf]))
+    {np.array([np.inf, 1.0, -np.inf]) == sign * np.inf!r}
+    """
+    return traced(getattr(np, name))(is_infinity)
+
+
+isposinf = _infinity("isposinf", 1.0)
+isneginf = _infinity("isneginf", -1.0)
+
+
+@traced(np.isreal)
+def isreal(x: Any) -> Any:
+    """Whether the imaginary part of each element is zero.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.isreal(np.array([1.0 + 0j, 1j]))
+    array([ True, False])
+    """
+    return _imag(x) == 0
+
+
+@traced(np.iscomplex)
+def iscomplex(x: Any) -> Any:
+    """Whether the imaginary part of each element is not zero.
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.iscomplex(np.array([1.0 + 0j, 1j]))
+    array([False,  True])
+    """
+    return _imag(x) != 0
 
 
 @traced(np.real_if_close)
@@ -319,6 +360,6 @@ method("conj")(ROUTES[np.conjugate])
 method("conjugate")(ROUTES[np.conjugate])
 
 __all__ = [
-    "angle", "around", "divmod", "fix", "frexp", "i0", "imag", "ldexp", "modf", "real", "real_if_close",
-    "round", "sinc", "unwrap",
+    "angle", "around", "divmod", "fix", "frexp", "i0", "imag", "iscomplex", "isneginf", "isposinf", "isreal",
+    "ldexp", "modf", "real", "real_if_close", "round", "sinc", "unwrap",
 ]  # fmt: skip

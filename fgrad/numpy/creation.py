@@ -6,7 +6,6 @@ written into; with `like=x`, or as `zeros_like(x)`, they do so wherever `x` is t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,19 +17,7 @@ from . import shapes as s
 from .methods import LIKE
 from .promote import broadcast, cast, result_dtype
 from .support import is_traced, shape_of, stacked, strict, traced
-from .ufuncs import ROUTES, divide, multiply, subtract
-
-pi, e, inf, nan, euler_gamma, newaxis = np.pi, np.e, np.inf, np.nan, np.euler_gamma, np.newaxis
-bool_, int8, int16, int32, int64 = np.bool_, np.int8, np.int16, np.int32, np.int64
-uint8, uint16, uint32, uint64 = np.uint8, np.uint16, np.uint32, np.uint64
-float16, float32, float64, complex64, complex128 = np.float16, np.float32, np.float64, np.complex64, np.complex128
-int_, uint, float_, complex_ = np.int_, np.uint, np.float64, np.complex128
-single, double, csingle, cdouble = np.single, np.double, np.csingle, np.cdouble
-generic, number, integer, signedinteger = np.generic, np.number, np.integer, np.signedinteger
-unsignedinteger, inexact, floating, complexfloating = np.unsignedinteger, np.inexact, np.floating, np.complexfloating
-dtype, finfo, iinfo, ndarray = np.dtype, np.finfo, np.iinfo, np.ndarray
-promote_types, issubdtype, isdtype = np.promote_types, np.issubdtype, np.isdtype
-index_exp, s_, printoptions, set_printoptions = np.index_exp, np.s_, np.printoptions, np.set_printoptions
+from .ufuncs import divide, multiply, subtract
 
 
 @surface(run=lambda x, dtype: _run_astype(x, dtype))
@@ -113,7 +100,9 @@ def _creation(name: str, fill: int, example: str) -> Callable[..., Any]:
 
 
 def _document(f: Any, name: str, text: str, arguments: str) -> Any:
-    shown = "" if name.startswith("empty") else "\n    " + repr(eval(f"np.{name}{arguments}", {"np": np}))
+    shown = (
+        "" if name == "empty" else "\n    " + repr(eval(f"np.{name}{arguments}", {"np": np})).replace("\n", "\n    ")
+    )
     f.__name__ = f.__qualname__ = name
     f.__doc__ = f"""{text}
 
@@ -304,111 +293,7 @@ def constant(value: Any, like: Tracer) -> Any:
     return like.owner.constant(value)
 
 
-def shape(a: Any) -> tuple[int, ...]:
-    """Sizes of the axes.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.shape([[1, 2]])
-    (1, 2)
-    """
-    return a.shape if isinstance(a, Tracer) else np.shape(stacked(a))
-
-
-def ndim(a: Any) -> int:
-    """Number of axes.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.ndim([[1, 2]])
-    2
-    """
-    return len(shape(a))
-
-
-def size(a: Any, axis: Any = None) -> int:
-    """Number of elements, along `axis` where it is given.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.size([[1, 2]])
-    2
-    """
-    sizes = shape(a)
-    return math.prod(sizes) if axis is None else math.prod(sizes[i] for i in s.axes_of("size", axis, len(sizes)))
-
-
-def result_type(*arrays_and_dtypes: Any) -> np.dtype:
-    """The dtype in which NumPy 2 combines arrays, dtypes and Python scalars.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.result_type(fnp.float32, 1.0)
-    dtype('float32')
-    """
-    return np.result_type(
-        *[result_dtype(x) if type(x) is Tracer and x.weak_type is False else _plain(x) for x in arrays_and_dtypes]
-    )
-
-
-def _plain(x: Any) -> Any:
-    return np.ones((), x.dtype).item() if type(x) is Tracer else x
-
-
-def can_cast(from_: Any, to: Any, casting: str = "safe") -> bool:
-    """Whether a dtype (or the dtype of an array) can become another under a casting rule.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.can_cast(fnp.int64, fnp.float32)
-    False
-    """
-    return np.can_cast(from_.dtype if type(from_) is Tracer else from_, to, casting)  # type: ignore[arg-type]
-
-
-def isscalar(element: Any) -> bool:
-    """Whether it is a number and no array; a traced value is one if it stands for a Python number.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.isscalar(1.0), fnp.isscalar(np.zeros(()))
-    (True, False)
-    """
-    return element.weak_type if isinstance(element, Tracer) else np.isscalar(element)
-
-
-def iscomplexobj(x: Any) -> bool:
-    """Whether the dtype is complex.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.iscomplexobj(1j)
-    True
-    """
-    return x.dtype.kind == "c" if isinstance(x, Tracer) else bool(np.iscomplexobj(stacked(x)))
-
-
-def isrealobj(x: Any) -> bool:
-    """Whether the dtype is not complex.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.isrealobj(1j)
-    False
-    """
-    return not iscomplexobj(x)
-
-
-for _f, _g in (
-    (np.shape, shape),
-    (np.ndim, ndim),
-    (np.size, size),
-    (np.iscomplexobj, iscomplexobj),
-    (np.isrealobj, isrealobj),
-    (np.result_type, result_type),
-    (np.can_cast, can_cast),
-):
-    ROUTES[_f] = _g
-
 __all__ = [
-    "arange", "array", "asarray", "astype", "bool_", "can_cast", "cdouble", "complex128", "complex64", "complex_",
-    "complexfloating", "copy", "csingle", "double", "dtype", "e", "empty", "empty_like",
-    "euler_gamma", "eye", "finfo", "float16", "float32", "float64", "float_", "floating", "fromfunction", "fromiter",
-    "full", "full_like", "generic", "geomspace", "identity", "iinfo", "index_exp", "inexact", "inf", "int16", "int32",
-    "int64", "int8", "int_", "integer", "iscomplexobj", "isdtype", "isrealobj", "isscalar", "issubdtype", "linspace",
-    "logspace", "nan", "ndarray", "ndim", "newaxis", "number", "ones", "ones_like", "pi", "printoptions",
-    "promote_types", "result_type", "s_", "set_printoptions", "shape", "signedinteger", "single", "size", "tri", "uint",
-    "uint16", "uint32", "uint64", "uint8", "unsignedinteger", "zeros", "zeros_like",
+    "arange", "array", "asarray", "astype", "copy", "empty", "empty_like", "eye", "fromfunction", "fromiter", "full",
+    "full_like", "geomspace", "identity", "linspace", "logspace", "ones", "ones_like", "tri", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -29,8 +29,8 @@ def _parts(arrays: Any) -> list[Any]:
     return parts
 
 
-@surface(run=lambda *xs, axis, dtype: np.concatenate(xs, axis, dtype=dtype), arity=None)
-def concatenate_call(*xs: Any, axis: int, dtype: Any) -> Any:
+@surface(run=lambda *xs, axis=0, **dtype: np.concatenate(xs, axis, **dtype), arity=None)
+def concatenate_call(*xs: Any, axis: int = 0, dtype: Any = None) -> Any:
     """Arrays one behind the other along an axis."""
     dtype = np.dtype(dtype or result_dtype(*[strict(x) for x in xs]))
     axis = axis_of("concatenate", axis, xs[0].ndim)
@@ -52,7 +52,7 @@ def concatenate(
     parts = _parts(arrays)
     if axis is None:
         parts, axis = [x.reshape(-1) for x in parts], 0
-    return concatenate_call(*parts, axis=axis, dtype=dtype)
+    return concatenate_call(*parts, axis=axis) if dtype is None else concatenate_call(*parts, axis=axis, dtype=dtype)
 
 
 concat = concatenate
@@ -116,7 +116,7 @@ def column_stack(tup: Any) -> Any:
            [2, 4]])
     """
     parts = [x if x.ndim > 1 else x.reshape(-1, 1) for x in _parts(tup)]
-    return concatenate_call(*parts, axis=1, dtype=None)
+    return concatenate_call(*parts, axis=1)
 
 
 @traced(np.block, sequences=True)
@@ -142,7 +142,7 @@ def block(arrays: Any) -> Any:
         if not isinstance(x, list):
             x = _array(x)
             return x.reshape((1,) * (ndim - x.ndim) + x.shape)
-        return concatenate_call(*[join(v, level + 1) for v in x], axis=ndim - levels + level, dtype=None)
+        return concatenate_call(*[join(v, level + 1) for v in x], axis=ndim - levels + level)
 
     return join(arrays, 0)
 
@@ -260,7 +260,7 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
     arr, values = _array(arr), _array(values)
     if axis is None:
         arr, values, axis = arr.reshape(-1), values.reshape(-1), 0
-    return concatenate_call(arr, values, axis=axis, dtype=None)
+    return concatenate_call(arr, values, axis=axis)
 
 
 def _places(name: str, obj: Any, n: int, most: int) -> np.ndarray:
@@ -322,7 +322,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
             values = s.expand_dims(values, axis)
         places = np.repeat(places, rest[axis])
     shape = (*arr.shape[:axis], len(places), *arr.shape[axis + 1 :])
-    both = concatenate_call(arr, s.broadcast_to(values, shape), axis=axis, dtype=None)
+    both = concatenate_call(arr, s.broadcast_to(values, shape), axis=axis)
     order = np.argsort(np.concatenate([np.arange(n) + 0.5, places.astype(float)]), kind="stable")
     return _pick(both, tuple(order.tolist()), axis)
 

@@ -30,7 +30,7 @@ def _pad(x: Any, low: tuple[int, ...], high: tuple[int, ...], mode: str) -> Any:
     return x
 
 
-@surface(run=lambda x, value, low, high: np.pad(x, list(zip(low, high, strict=True)), constant_values=value), arity=2)
+@surface(arity=2)
 def _pad_constant(x: Any, value: Any, low: tuple[int, ...], high: tuple[int, ...]) -> Any:
     x = strict(x)
     return p.pad(x, cast(value, x.dtype), low=low, high=high, interior=(0,) * x.ndim)

@@ -29,8 +29,8 @@ def traced(
 ) -> Callable[..., Any]:
     """Decorator: the version for traced operands of the NumPy functions `numpy`, also as a method of tracers.
 
-    The result runs NumPy's function (`run`, by default the first of `numpy`) where no operand is traced; None stands for
-    one that this version of NumPy lacks. Nested lists that hold tracers become arrays, unless the function takes
+    The result runs NumPy's function (`run`, by default the first of `numpy`) where no operand is traced; None stands
+    for one that this version of NumPy lacks. Nested lists that hold tracers become arrays, unless the function takes
     `sequences` of arrays.
     """
 
@@ -40,7 +40,7 @@ def traced(
 
         @functools.wraps(f)
         def face(*args: Any, **kwargs: Any) -> Any:
-            if args and type(args[0]) is Tracer and "out" not in kwargs:
+            if args and "out" not in kwargs and (type(args[0]) is Tracer or (sequences and Tracer in map(type, args))):
                 return f(*args, **kwargs)
             if not any(map(is_traced, args)) and not any(map(is_traced, kwargs.values())):
                 return plain(*args, **kwargs)
