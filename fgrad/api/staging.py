@@ -16,7 +16,7 @@ from ..core.ir import Jaxpr
 from ..core.nodes import register_static
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, signature, trace
-from ..core.types import aval_of, shaped
+from ..core.types import WEAK, aval_of, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import Linear, transpose
 from ..regions.call import call, execute
@@ -210,7 +210,7 @@ class Jitted:
             if type(x) is Tracer:
                 break
         else:
-            outs = execute(jaxpr, leaves)
+            outs = execute(jaxpr, [WEAK[type(x)].dtype.type(x) if type(x) in WEAK else x for x in leaves])
             own = Own([*leaves, *jaxpr.consts])
             return tree.unflatten(staged.out_tree, [own(y) for y in outs])
         if not jaxpr.outputs:

@@ -58,6 +58,8 @@ class Primitive:
     ufunc: Any = None
     # A cheaper infix operator that differs only where a factor is exactly zero and the other infinite or NaN.
     optimistic: str | None = None
+    # Whether integer operands are positions, which may come as Python integers.
+    indexes: bool = False
     # Whether the kernel may return an operand or a view of one.
     aliases: bool = False
     # Whether it holds programs: see Region.

@@ -54,6 +54,10 @@ class Trace:
         """Outputs of the call on operands of which at least one is traced."""
         raise AssertionError(f"{type(self).__name__} has no apply")
 
+    def peek(self, x: Tracer) -> Any:
+        """The value behind a tracer of this trace that Python may read (itself perhaps traced), or None."""
+        return x.value if self.concrete else None
+
     def apply1(self, call: Call, x: Any) -> Any:
         """`apply` to one traced operand."""
         return self.apply(call, (x,))
@@ -63,7 +67,7 @@ class Trace:
         return self.apply(call, (x, y))
 
     def constant(self, x: Any) -> Tracer:
-        """A known array as a tracer of this trace, so that it may be written into."""
+        """A known array, to which nobody else refers, as a tracer of this trace: it may be written into."""
         raise AssertionError(f"{type(self).__name__} has no constant")
 
     @contextmanager
@@ -209,9 +213,7 @@ _ARRAY = (
 def peek(x: Any) -> Any:
     """The concrete value behind a tracer, None where there is none (under jit or vmap)."""
     while type(x) is Tracer:
-        if not x.owner.concrete:
-            return None
-        x = x.value
+        x = x.owner.peek(x)
     return x
 
 
@@ -226,10 +228,9 @@ def concrete(x: Tracer, what: str, do: str) -> Any:
 def _refuse(x: Tracer, what: str, do: str) -> NoReturn:
     if x.owner.done:
         raise leaked(x)
+    while type(x.owner.peek(x)) is Tracer:
+        x = x.owner.peek(x)
     trace = x.owner
-    while trace.concrete and type(x.value) is Tracer:
-        x = x.value
-        trace = x.owner
     why = "its derivative would be lost" if peek(x) is not None else f"its value is not known while {trace.name} traces"
     raise ConcretizationError(message(f"{what} is not possible: {why}", got=f"a traced {x.aval}", do=do))
 

@@ -232,7 +232,7 @@ def linspace(
     if axis and y.ndim > 1:
         y = s.moveaxis(y, 0, axis)
     steps = num - 1 if endpoint else num
-    return (y, divide(subtract(stop, start), steps) if steps else nan) if retstep else y
+    return (y, divide(subtract(stop, start), steps) if steps else np.nan) if retstep else y
 
 
 @surface(arity=2)

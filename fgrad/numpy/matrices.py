@@ -124,7 +124,7 @@ def _triangle(name: str, upper: bool) -> Any:
 
     numpy = getattr(np, name)
     triangle.__name__ = name
-    triangle.__doc__ = f"""The {"upper" if upper else "lower"} triangle of the last two axes of `m`, from diagonal `k`; zeros elsewhere.
+    triangle.__doc__ = f"""The {"upper" if upper else "lower"} triangle of the last two axes, from diagonal `k`; zeros elsewhere.
 
     >>> from fgrad import numpy as fnp
     >>> fnp.{name}([[1, 2], [3, 4]])

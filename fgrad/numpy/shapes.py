@@ -273,7 +273,7 @@ def _at_least(ndim: int, f: Any, place: Any) -> Any:
         return results[0] if len(results) == 1 else tuple(results)
 
     atleast.__name__ = f.__name__
-    atleast.__doc__ = f"""The arrays with at least {ndim} dimension{"s" if ndim > 1 else ""}: one array, or a tuple of several.
+    atleast.__doc__ = f"""Arrays with at least {ndim} dimension{"s" if ndim > 1 else ""}: one, or a tuple of several.
 
     >>> from fgrad import numpy as fnp
     >>> fnp.{f.__name__}(1.0).ndim

@@ -245,6 +245,10 @@ class Tape(Trace):
         self.count = slot + 1
         return Tracer(self, sig, x, slot)
 
+    def constant(self, x: Any) -> Tracer:
+        self.count += 1
+        return Tracer(self, signature(x), x, self.count - 1)
+
     def own(self, x: np.ndarray) -> np.ndarray:
         """`x` such that later writes to the user's array do not change it."""
         if not x.flags.writeable and x.base is None:

@@ -173,8 +173,8 @@ class _Renderer:
         for v, c in zip(jaxpr.inputs, jaxpr.consts, strict=False):
             self.names[v] = self.bind("const", c)
         for v, s in zip(jaxpr.inputs[consts:], sigs, strict=True):
-            if type(s) is type and any(e.primitive.broadcasts for e in jaxpr.eqns if v in e.inputs):
-                # a Python scalar that is computed with: from here on strict
+            if type(s) is type and not (s is int and all(e.primitive.indexes for e in jaxpr.eqns if v in e.inputs)):
+                # a Python scalar: from here on strict
                 self.lines.append(f"{self.name(v)} = {self.bind('scalar', aval_of(s).dtype.type)}({self.name(v)})")
         for e in jaxpr.eqns:
             self.equation(e)

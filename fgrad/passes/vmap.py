@@ -1,4 +1,7 @@
-"""vmap: a trace whose tracers hold arrays with one more axis in front. What is not mapped is not traced at all."""
+"""vmap: a trace whose tracers hold arrays with one more axis in front.
+
+What is not mapped is not traced, but for arguments: those are tracers too (`slot` UNMAPPED), so that `table[i]` works.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from ..core.ir import Jaxpr, Literal
 from ..core.primitive import registry
 from ..core.trace import Trace, Tracer, apply, apply_equation, located, signature, trace, trace_internal
 from ..core.types import ShapedArray, aval_of, shaped
+
+
+UNMAPPED = "unmapped"
 
 
 class Batch(Trace):
@@ -27,17 +33,22 @@ class Batch(Trace):
         return Tracer(self, aval, x)
 
     def constant(self, x: Any) -> Tracer:
-        aval = aval_of(signature(x))
-        return self.input(spread(self.size, x, aval), aval)
+        return Tracer(self, aval_of(signature(x)), x, UNMAPPED)
+
+    def peek(self, x: Tracer) -> Any:
+        return x.value if x.slot is UNMAPPED else None
 
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         mask, values = 0, []
         for i, x in enumerate(xs):
             if type(x) is Tracer and x.owner is self:
-                mask |= 1 << i
+                if x.slot is not UNMAPPED:
+                    mask |= 1 << i
                 values.append(x.value)
             else:
                 values.append(x)
+        if not mask:
+            return apply(call, values)
         if call.primitive is not None and call.primitive.region:
             mapped = [bool(mask >> i & 1) for i in range(len(xs))]
             outs, out_mapped = call.primitive.batch(self.size, mapped, *values, **call.params)

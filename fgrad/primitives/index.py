@@ -35,6 +35,7 @@ class DynamicSlice(Primitive):
     """The window of shape `sizes` that begins at the scalar indices `starts`, every `strides`-th element."""
 
     aliases = True
+    indexes = True
     pulls_in_place = True
 
     def typeof(self, x: ShapedArray, *starts: ShapedArray, sizes: Any, strides: Any) -> tuple[ShapedArray, ...]:
@@ -108,6 +109,7 @@ def _window_indices(
 class UpdateSlice(Primitive):
     """x with the window at `starts` set to `u`, or with `u` added there."""
 
+    indexes = True
     overwrites = 0
 
     def __init__(self, name: str, adds: bool):
