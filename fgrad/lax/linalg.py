@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..primitives.family import p, type_of
-from ..primitives.matrices import hermitian, transposed
+from ..primitives.matrices import adjoint, transposed
 from .operands import Array, apply, strict
 
 
@@ -26,7 +26,11 @@ def cholesky(x: Array, *, symmetrize_input: bool = True) -> Array:
     """
     x = strict(x)
     p.cholesky.typeof(type_of(x))
-    return p.cholesky(hermitian(x) if symmetrize_input else x)
+    return p.cholesky(_hermitian(x) if symmetrize_input else x)
+
+
+def _hermitian(x: Any) -> Any:
+    return p.mul(p.add(x, adjoint(x)), 0.5)
 
 
 def qr(x: Array, *, full_matrices: bool = True) -> tuple[Array, Array]:
@@ -68,7 +72,7 @@ def eigh(
     """
     x = strict(x)
     p.eigh.typeof(type_of(x), lower=True)
-    values, vectors = p.eigh(hermitian(x) if symmetrize_input else x, lower=bool(lower))
+    values, vectors = p.eigh(_hermitian(x) if symmetrize_input else x, lower=bool(lower))
     return vectors, values
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, surface
+from .promote import broadcast, broadcast_shapes, cast
 from .shapes import broadcast_to, ravel, reshape_call, swapaxes
-from .support import axes_of, axis_of, cut, kept, pick, shape_of, strict, traced
+from .support import axes_of, axis_of, cut, kept, pick, shape_of, stacked, strict, traced
 
 
 @surface(run=lambda x, axis: np.flip(x, axis))
@@ -211,4 +212,46 @@ def kept_only(shape: Sequence[int], axis: int) -> tuple[int, ...]:
     return kept(shape, [a for a in range(len(shape)) if a != axis])
 
 
-__all__ = ["flip", "fliplr", "flipud", "meshgrid", "repeat", "roll", "rot90", "tile"]
+@surface(arity=None)
+def _ravel_multi_index(*indices: Any, dims: tuple[int, ...], modes: tuple[str, ...], order: str) -> Any:
+    shape = broadcast_shapes(*[i.shape for i in indices])
+    strides = np.cumprod((1, *(dims[:-1] if order == "F" else dims[:0:-1]))).tolist()
+    flat = p.broadcast_in_dim(np.int64(0), shape=shape, dims=())
+    for i, n, mode, stride in zip(indices, dims, modes, strides if order == "F" else strides[::-1], strict=True):
+        i = broadcast(cast(i, np.int64), shape)
+        if mode == "wrap":
+            i = p.rem(i, n)
+        elif mode == "clip":
+            i = p.max(p.min(i, n - 1), 0)
+        else:  # a look-up raises for an index outside; a negative one is no count from the end here
+            outside = p.broadcast_in_dim(np.int64(n), shape=shape, dims=())
+            i = p.gather(np.arange(n), p.select(p.lt(i, 0), outside, i), axes=(0,), mode="raise")
+        flat = p.add(flat, p.mul(i, stride))
+    return flat
+
+
+@traced(np.ravel_multi_index, sequences=True)
+def ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: str = "C") -> Any:
+    """Positions in the flattened array of shape `dims` of the indices `multi_index`, one array per axis.
+
+    `mode`, one or one per axis: "raise" (`OutOfBoundsError`), "wrap" or "clip". `order` "C" or "F".
+
+    >>> from fgrad import numpy as fnp
+    >>> fnp.ravel_multi_index((1, 2), (3, 4))
+    np.int64(6)
+    """
+    dims = shape_of(dims)
+    indices = [stacked(i) for i in multi_index]
+    modes = (mode,) * len(dims) if isinstance(mode, str) else tuple(mode)
+    if len(indices) != len(dims) or len(modes) != len(dims) or not set(modes) <= {"raise", "wrap", "clip"}:
+        raise ShapeError(
+            message(
+                "ravel_multi_index: needs one index array and one mode ('raise', 'wrap', 'clip') per axis",
+                got=f"{len(indices)} indices, modes {modes}, dims {dims}",
+                do="give as many as there are dims",
+            )
+        )
+    return _ravel_multi_index(*indices, dims=dims, modes=modes, order=order)
+
+
+__all__ = ["flip", "fliplr", "flipud", "meshgrid", "ravel_multi_index", "repeat", "roll", "rot90", "tile"]

@@ -91,7 +91,7 @@ def _made(value: Any, shape: tuple[int, ...], dtype: np.dtype, like: Any) -> Any
 
 
 def _creation(name: str, fill: int, example: str) -> Callable[..., Any]:
-    def create(shape: Any, dtype: Any = None, order: str = "C", *, like: Any = None) -> Any:
+    def create(shape: Any, dtype: Any = None, order: str = "C", *, device: None = None, like: Any = None) -> Any:
         return _made(fill, shape_of(shape), np.dtype(dtype or np.float64), like)
 
     return _document(
@@ -118,7 +118,9 @@ ones = _creation("ones", 1, "of ones")
 empty = _creation("empty", 0, "whose elements do not matter (they are zero)")
 
 
-def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", *, like: Any = None) -> Any:
+def full(
+    shape: Any, fill_value: Any, dtype: Any = None, order: str = "C", *, device: None = None, like: Any = None
+) -> Any:
     """An array whose elements are all `fill_value`, which may be traced (NumPy's own `full` cannot).
 
     >>> from fgrad import numpy as fnp

@@ -15,6 +15,7 @@ from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, surface
 from ..core.types import canonical, complex_dtype
+from ..primitives.matrices import adjoint, hermitian, transposed
 from . import matrices, products
 from .contractions import multi_dot
 from .least_squares import lstsq, matrix_rank, pinv
@@ -187,24 +188,16 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
     """numpy.linalg.cholesky: the lower triangular l with a = l lᴴ (`upper`: u with a = uᴴ u).
 
-    Reads the lower triangle of a (the upper one for `upper`); the derivative is that of the function of (a + aᴴ) / 2.
-    LinAlgError unless a is positive definite.
+    a must be Hermitian: a traced one is taken as (a + aᴴ) / 2, so that its gradient is Hermitian too, where NumPy reads
+    one triangle. LinAlgError unless it is positive definite.
 
     >>> cholesky(np.array([[4.0, 2.0], [2.0, 5.0]]))
     array([[2., 0.],
            [1., 2.]])
     """
     a = matrix_operand("cholesky", a, square=True)
-    return _adjoint(p.cholesky(_adjoint(a))) if upper else p.cholesky(a)
-
-
-def _adjoint(x: Any) -> Any:
-    y = _swapped(x)
-    return p.conj(y) if y.dtype.kind == "c" else y
-
-
-def _swapped(x: Any) -> Any:
-    return p.transpose(x, axes=(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+    factor = p.cholesky(hermitian(a))
+    return adjoint(factor) if upper else factor
 
 
 @traced(np.linalg.qr)
@@ -230,13 +223,13 @@ def qr(a: Any, mode: str = "reduced") -> Any:
 def eigh(a: Any, UPLO: str = "L") -> EighResult:
     """numpy.linalg.eigh: ascending eigenvalues and orthonormal eigenvectors of Hermitian matrices.
 
-    Reads the lower ("L") or upper ("U") triangle; the derivative is that of the function of (a + aᴴ) / 2. Eigenvectors
-    of equal eigenvalues have none.
+    a must be Hermitian: a traced one is taken as (a + aᴴ) / 2, so that its gradient is Hermitian too, where NumPy reads
+    the triangle `UPLO`. Eigenvectors of equal eigenvalues have no derivative.
 
     >>> eigh(np.diag([2.0, 1.0])).eigenvalues
     array([1., 2.])
     """
-    return EighResult(*p.eigh(matrix_operand("eigh", a, square=True), lower=UPLO.upper() == "L"))
+    return EighResult(*p.eigh(hermitian(matrix_operand("eigh", a, square=True)), lower=UPLO.upper() == "L"))
 
 
 @traced(np.linalg.eigvalsh)
@@ -357,7 +350,7 @@ def _matrix_transpose(x: Any) -> Any:
         raise ShapeError(
             message("matrix_transpose: needs at least two axes", got=x.aval, do="use x[:, None] for a column")
         )
-    return _swapped(strict(x))
+    return transposed(strict(x))
 
 
 @traced(np.linalg.diagonal)

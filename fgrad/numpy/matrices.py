@@ -122,9 +122,9 @@ def _triangle(name: str, upper: bool) -> Any:
         zero = m.dtype.type(0)
         return where_call(mask, zero, m) if upper else where_call(mask, m, zero)
 
-    numpy = getattr(np, name)
+    numpy, word = getattr(np, name), "upper" if upper else "lower"
     triangle.__name__ = name
-    triangle.__doc__ = f"""The {"upper" if upper else "lower"} triangle of the last two axes, from diagonal `k`; zeros elsewhere.
+    triangle.__doc__ = f"""The {word} triangle of the last two axes, from diagonal `k`; zeros elsewhere.
 
     >>> from fgrad import numpy as fnp
     >>> fnp.{name}([[1, 2], [3, 4]])

@@ -23,7 +23,13 @@ def _operand(x: Any) -> Any:
     return stacked(x) if isinstance(x, list | tuple) else x
 
 
-@traced(np.where, sequences=True)
+def _plain_where(*args: Any, size: int | None = None, fill_value: Any = None) -> Any:
+    if size is None:
+        return np.where(*args)
+    return ROUTES[np.nonzero](np.asarray(*args), size=size, fill_value=fill_value)
+
+
+@traced(np.where, sequences=True, run=_plain_where)
 def where(condition: Any, x: Any = None, y: Any = None, /, *, size: int | None = None, fill_value: Any = None) -> Any:
     """Elements of `x` where `condition` holds, else of `y`; all three broadcast. No NaN leaks from what is not chosen.
 

@@ -27,8 +27,8 @@ from .matrices import (
     conj,
     diagonal_part,
     divide_triangular,
+    from_triangle,
     gaps,
-    hermitian,
     matmul,
     per_column,
     per_row,
@@ -41,10 +41,7 @@ from .matrices import (
 
 
 class Cholesky(Matrices):
-    """The lower triangular l with a = l lᴴ, of the lower triangle of a; LinAlgError unless that is positive definite.
-
-    The derivative is that of the function of (a + aᴴ) / 2.
-    """
+    """The lower triangular l with a = l lᴴ, of the lower triangle of a; LinAlgError unless it is positive definite."""
 
     raises = True
 
@@ -57,7 +54,7 @@ class Cholesky(Matrices):
 
     def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], a: Any) -> Sequence[Any]:
         factor = outs[0]
-        half = solve_triangular(factor, hermitian(tangents[0]), lower=True)
+        half = solve_triangular(factor, from_triangle(tangents[0], True), lower=True)
         inner = adjoint(solve_triangular(factor, adjoint(half), lower=True))
         return (matmul(factor, p.sub(tril(inner), p.mul(diagonal_part(inner), 0.5))),)
 
@@ -115,7 +112,7 @@ def _undetermined(what: str, a: Any, do: str) -> MissingRuleError:
 class Eigh(Matrices):
     """Ascending eigenvalues and orthonormal eigenvectors (as columns) of Hermitian matrices; reads one triangle of a.
 
-    The derivative is that of the function of (a + aᴴ) / 2, with the phases of the vectors held.
+    The derivative leaves the phases of the vectors as they are: it is right for what does not depend on them.
     """
 
     def typeof(self, a: ShapedArray, *, lower: bool) -> tuple[ShapedArray, ...]:
@@ -127,7 +124,7 @@ class Eigh(Matrices):
 
     def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], a: Any, *, lower: bool) -> Sequence[Any]:
         values, vectors = outs
-        image = matmul(hermitian(tangents[0]), vectors)
+        image = matmul(from_triangle(tangents[0], lower), vectors)
         d_values = real_part(p.reduce_sum(p.mul(conj(vectors), image), axes=(a.ndim - 2,)))
         return d_values, matmul(vectors, coefficient_times(gaps(values), matmul(adjoint(vectors), image)))
 
@@ -152,6 +149,8 @@ class Eig(Matrices):
 
     def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], a: Any) -> Sequence[Any]:
         values, vectors = outs
+        if not a.size:
+            return zeros(type_of(values)), zeros(type_of(vectors))
         row = a.ndim - 2
         factors, pivots, _ = p.lu(vectors, differentiable=False)
         image = matmul(p.convert_element_type(tangents[0], dtype=vectors.dtype), vectors)
@@ -170,6 +169,13 @@ class Eig(Matrices):
         return [scattered(draw, steps=1)], {}
 
 
+def _without_infinities(a: Any) -> Any:
+    """`a`; LAPACK's divide and conquer does not return from infinite elements."""
+    if np.isinf(a).any():
+        raise np.linalg.LinAlgError("SVD did not converge: an element is infinite")
+    return a
+
+
 class SVD(Matrices):
     """(u, s, vᴴ) with a = u diag(s) vᴴ and s descending; s alone without `compute_uv`. `full`: u and v are square.
 
@@ -186,7 +192,7 @@ class SVD(Matrices):
         return shaped((*lead, m, m if full else k), a.dtype), s, shaped((*lead, n if full else k, n), a.dtype)
 
     def run(self, a: Any, *, full: bool, compute_uv: bool) -> tuple[Any, ...]:
-        out = np.linalg.svd(a, full, compute_uv)
+        out = np.linalg.svd(_without_infinities(a), full, compute_uv)
         return tuple(out) if compute_uv else (out,)
 
     def tangent(
@@ -235,7 +241,7 @@ class PInv(Matrices):
         return (shaped((*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype),)
 
     def run(self, a: Any, *, rtol: float, hermitian: bool) -> tuple[Any, ...]:
-        return (np.ascontiguousarray(np.linalg.pinv(a, rtol, hermitian)),)
+        return (np.ascontiguousarray(np.linalg.pinv(_without_infinities(a), rtol, hermitian)),)
 
     def tangent(
         self, tangents: Sequence[Any], outs: Sequence[Any], a: Any, *, rtol: float, hermitian: bool

@@ -164,6 +164,14 @@ def scattered(draw: Any, *, steps: float = 0.0, hermitian: bool = False, rows: i
     return x + 4 * (n + 1) * np.eye(n + rows, n, dtype=x.dtype) * (1 + steps * np.arange(n))
 
 
+def from_triangle(x: Any, lower: bool) -> Any:
+    """The Hermitian matrix of which x holds one triangle; imaginary parts on the diagonal are ignored."""
+    half, line = (tril(x, -1) if lower else triu(x, 1)), diagonal_part(x)
+    if x.dtype.kind == "c":
+        line = p.convert_element_type(p.real(line), dtype=x.dtype)
+    return p.add(p.add(half, adjoint(half)), line)
+
+
 def solve_triangular(a: Any, b: Any, *, lower: bool, adjoint_a: bool = False, unit_diagonal: bool = False) -> Any:
     """a⁻¹ b, or a⁻ᴴ b."""
     return p.triangular_solve(

@@ -282,6 +282,8 @@ class Cofactor(Factored):
             (value,) = det.run(a[i], factors[i], pivots[i])
             if value and np.isfinite(value):
                 out[i] = value * solve.run(a[i], factors[i], pivots[i], np.eye(n, dtype=a.dtype), transpose=True)[0]
+            elif not np.isfinite(a[i]).all():
+                out[i] = np.nan
             elif n:  # of the factors of the singular value decomposition, which exist at every rank
                 u, s, vh = np.linalg.svd(a[i])
                 others = np.prod(np.where(np.eye(n, dtype=bool), 1, s), axis=-1)

@@ -29,7 +29,7 @@ def _row(name: str, d: Sequence[Any] | None, *, scipy: str = "", domain: str | S
 def _unknown(name: str, operand: str, do: str) -> Callable[..., NoReturn]:
     """The partial derivative that nobody implemented: not zero, hence an error."""
 
-    def refuse(y: Any, *xs: Any) -> NoReturn:
+    def refuse(y: Any, *xs: Any, **params: Any) -> NoReturn:
         raise MissingRuleError(message(f"{name} has no derivative by {operand}", got=type_of(y), do=do))
 
     return refuse
@@ -73,7 +73,10 @@ random_gamma_derivative = Elementwise(
     "random_gamma_derivative",
     lambda a, x, log_space: gamma_derivative(*_alike(a, x), log_space=log_space)[()],
     takes=_REAL,
-    operands=2,
+    d=[
+        _unknown("the derivative of a gamma draw", which, "differentiate once")
+        for which in ("its parameter", "the draw")
+    ],
     domain="positive",
 )
 
@@ -105,6 +108,13 @@ zeta = _row(
         lambda y, x, q: p.neg(p.mul(x, p.zeta(p.add(x, 1), q))),  # DLMF 25.11.17
     ],
     domain=["above one", "positive"],
+)
+
+riemann_zeta = _row(
+    "riemann_zeta",
+    [_unknown("zeta", "its exponent x", "use fgrad.lax.stop_gradient(x)")],
+    scipy="zeta",
+    domain="above one",
 )
 
 # ------------------------------------------------------------------------------------------ entropies and logarithms

@@ -153,7 +153,7 @@ class _Check:
             message(
                 f"check_grads({self.name}): order {len(above) + 1}, mode '{mode}'{path}: wrong derivative by {who}",
                 got=f"{found[0]} where finite differences give {found[1]}",
-                do="check the derivative rule; at a kink, or where values are not of size about one, move args or set eps",
+                do="check the derivative rule; move args away from kinks, or set eps",
             )
         )
 
