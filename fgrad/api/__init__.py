@@ -2,7 +2,8 @@
 
 from .batching import vmap
 from .custom import custom_jvp, custom_vjp
-from .derivatives import float0, grad, hessian, hvp, jacfwd, jacobian, jacrev, jvp, linearize, value_and_grad, vjp
+from .derivatives import float0, grad, hvp, jvp, linearize, value_and_grad, vjp
+from .jacobians import hessian, jacfwd, jacobian, jacrev
 from .staging import (
     ShapeDtypeStruct,
     checkpoint,

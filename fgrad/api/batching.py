@@ -102,7 +102,13 @@ def _collected(batch: Batch, outs: Any, out_tree: Any, out: Any, out_axes: Any, 
             results.append(own(y))
             continue
         if not -t.ndim - 1 <= a <= t.ndim:
-            raise AxisSizeError(message(f"vmap({name_of(fun)}): out_axes {a} is out of range", got=f"a result of {t.ndim} dimensions", do=f"use -{t.ndim + 1} to {t.ndim}"))
+            raise AxisSizeError(
+                message(
+                    f"vmap({name_of(fun)}): out_axes {a} is out of range",
+                    got=f"a result of {t.ndim} dimensions",
+                    do=f"use -{t.ndim + 1} to {t.ndim}",
+                )
+            )
         value = y.value if mapped else spread(batch.size, y if type(y) is Tracer else np.asarray(y), t)
         results.append(own(_from_front(value, a % (t.ndim + 1))))
     return tree.unflatten(out_tree, results)
@@ -122,7 +128,11 @@ def _axes(in_axes: Any, args: Any, kwargs: Any, fun: Any) -> list[Any]:
     axes = tree.prefix_leaves(in_axes, args, is_leaf=_is_none, name=f"in_axes of vmap({name_of(fun)})")
     for a in axes:
         if a is not None and (isinstance(a, bool) or not isinstance(a, int | np.integer)):
-            raise AxisSizeError(message(f"vmap({name_of(fun)}): in_axes must be integers or None", got=repr(a), do="write in_axes=(0, None)"))
+            raise AxisSizeError(
+                message(
+                    f"vmap({name_of(fun)}): in_axes must be integers or None", got=repr(a), do="write in_axes=(0, None)"
+                )
+            )
     return [*axes, *[0] * len(tree.leaves(kwargs))]
 
 
@@ -153,9 +163,19 @@ def _lanes(axes: Any, types: Any, axis_size: int | None, args: Any, kwargs: Any,
     if len(distinct) > 1:
         listed = ", ".join(f"{_path(i, args, kwargs)} has {n} along axis {axes[i]}" for i, n in sizes.items())
         extra = f"; axis_size={axis_size}" if axis_size is not None else ""
-        raise AxisSizeError(message(f"vmap({name_of(fun)}): mapped axes have different sizes", got=listed + extra, do="map axes of equal size"))
+        raise AxisSizeError(
+            message(
+                f"vmap({name_of(fun)}): mapped axes have different sizes",
+                got=listed + extra,
+                do="map axes of equal size",
+            )
+        )
     if not distinct:
         raise AxisSizeError(
-            message(f"vmap({name_of(fun)}): nothing is mapped, so the number of lanes is unknown", got="no mapped argument", do="give axis_size, or map an argument")
+            message(
+                f"vmap({name_of(fun)}): nothing is mapped, so the number of lanes is unknown",
+                got="no mapped argument",
+                do="give axis_size, or map an argument",
+            )
         )
     return distinct.pop()

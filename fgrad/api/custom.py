@@ -8,9 +8,10 @@ from functools import update_wrapper
 from typing import Any
 
 from ..core import tree
+from ..core.builder import trace
 from ..core.errors import GradError, ShapeError, TreeError, message
 from ..core.ir import Jaxpr, Var
-from ..core.trace import Tracer, signature, trace
+from ..core.trace import Tracer, signature
 from ..core.types import ShapedArray, aval_of
 from ..passes.transpose import zeros
 from ..regions.custom import custom_jvp as jvp_region
@@ -23,7 +24,9 @@ class _CustomRule:
 
     kind = "custom"
 
-    def __init__(self, fun: Callable[..., Any], nondiff_argnums: Sequence[int] = (), nondiff_argnames: Sequence[str] = ()):
+    def __init__(
+        self, fun: Callable[..., Any], nondiff_argnums: Sequence[int] = (), nondiff_argnames: Sequence[str] = ()
+    ):
         self.fun = fun
         nums = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
         try:
@@ -42,7 +45,13 @@ class _CustomRule:
             bound = inspect.signature(self.fun).bind(*args, **kwargs)
             bound.apply_defaults()
             if bound.kwargs:
-                raise GradError(message(f"{self.kind} {name_of(self.fun)}: keyword-only arguments have no rule", got=list(bound.kwargs), do="pass them by position"))
+                raise GradError(
+                    message(
+                        f"{self.kind} {name_of(self.fun)}: keyword-only arguments have no rule",
+                        got=list(bound.kwargs),
+                        do="pass them by position",
+                    )
+                )
             args = bound.args
         for i in self.nondiff:
             if i < len(args) and type(args[i]) is Tracer:
@@ -119,7 +128,7 @@ class custom_jvp(_CustomRule):
             outs, box["tree"] = tree.flatten(self.fun(*self._whole(fixed, tree.unflatten(treedef, xs))))
             return checked(outs, box["tree"], f"custom_jvp {name_of(self.fun)}: the result")
 
-        jaxpr, out_sigs = self._trace(primal, sigs)
+        jaxpr, _ = self._trace(primal, sigs)
         out_types = jaxpr.out_types
 
         def ruled(*flat: Any) -> list[Any]:
@@ -127,7 +136,13 @@ class custom_jvp(_CustomRule):
             tangents = [next(given) if t.inexact else x for t, x in zip(types, flat, strict=False)]
             out = self.rule(*fixed, tree.unflatten(treedef, flat[: len(types)]), tree.unflatten(treedef, tangents))  # type: ignore[misc]
             if not (isinstance(out, tuple | list) and len(out) == 2):
-                raise GradError(message(f"the rule of custom_jvp {name_of(self.fun)} must return (value, tangent)", got=type(out).__name__, do="return a pair"))
+                raise GradError(
+                    message(
+                        f"the rule of custom_jvp {name_of(self.fun)} must return (value, tangent)",
+                        got=type(out).__name__,
+                        do="return a pair",
+                    )
+                )
             values = self._leaves(out[0], box["tree"], out_types, "value")
             found = self._leaves(out[1], box["tree"], out_types, "tangent")
             return [*values, *[u for u, t in zip(found, out_types, strict=True) if t.inexact]]
@@ -145,12 +160,20 @@ def matched(value: Any, treedef: Any, types: Sequence[ShapedArray], what: str) -
     """Leaves of what a rule returned, checked against the structure and shapes that it must have."""
     leaves, got = tree.flatten(value)
     if got != treedef:
-        raise TreeError(message(f"{what} has another structure than expected", got=tree.explain_mismatch(treedef, value), do="return the same structure"))
+        raise TreeError(
+            message(
+                f"{what} has another structure than expected",
+                got=tree.explain_mismatch(treedef, value),
+                do="return the same structure",
+            )
+        )
     leaves = checked(leaves, got, what)
     for x, t in zip(leaves, types, strict=True):
         aval = aval_of(signature(x))
         if aval.shape != t.shape:
-            raise ShapeError(message(f"{what} has another shape than expected ({t})", got=aval, do="return an array of that shape"))
+            raise ShapeError(
+                message(f"{what} has another shape than expected ({t})", got=aval, do="return an array of that shape")
+            )
     return [_as_type(x, t) for x, t in zip(leaves, types, strict=True)]
 
 
@@ -199,7 +222,13 @@ class custom_vjp(_CustomRule):
     kind = "custom_vjp"
     rules: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
-    def defvjp(self, fwd: Callable[..., Any], bwd: Callable[..., Any], symbolic_zeros: bool = False, optimize_remat: bool = False) -> None:
+    def defvjp(
+        self,
+        fwd: Callable[..., Any],
+        bwd: Callable[..., Any],
+        symbolic_zeros: bool = False,
+        optimize_remat: bool = False,
+    ) -> None:
         """Set the forward and the backward rule; absent cotangents come as zeros, whatever `symbolic_zeros` says."""
         self.rules = (fwd, bwd)
 
@@ -210,7 +239,9 @@ class custom_vjp(_CustomRule):
         if not any(type(x) is Tracer for x in leaves):
             return self.fun(*args, **kwargs)
         if self.rules is None:
-            raise GradError(message(f"custom_vjp {name_of(self.fun)} has no rules", do="set them with defvjp(fwd, bwd)"))
+            raise GradError(
+                message(f"custom_vjp {name_of(self.fun)} has no rules", do="set them with defvjp(fwd, bwd)")
+            )
         fwd, bwd = self.rules
         sigs = [signature(x) for x in leaves]
         types = [aval_of(s) for s in sigs]
@@ -226,7 +257,13 @@ class custom_vjp(_CustomRule):
         def forward(*xs: Any) -> list[Any]:
             out = fwd(*self._whole(fixed, tree.unflatten(treedef, xs)))
             if not (isinstance(out, tuple | list) and len(out) == 2):
-                raise GradError(message(f"fwd of custom_vjp {name_of(self.fun)} must return (value, residuals)", got=type(out).__name__, do="return a pair"))
+                raise GradError(
+                    message(
+                        f"fwd of custom_vjp {name_of(self.fun)} must return (value, residuals)",
+                        got=type(out).__name__,
+                        do="return a pair",
+                    )
+                )
             values = matched(out[0], box["tree"], out_types, f"fwd of custom_vjp {name_of(self.fun)}: the value")
             # residuals that are no arrays (options, None) are kept as they are
             rest, box["residuals"] = tree.flatten(out[1])
@@ -246,14 +283,24 @@ class custom_vjp(_CustomRule):
         jaxpr, ahead, captured = _merged_consts(jaxpr, ahead)
         if back.consts:
             ahead, back, captured, jaxpr = _residual_consts(ahead, back, captured, jaxpr)
-        out = vjp_region(*captured, *leaves, jaxpr=jaxpr, fwd=ahead, bwd=back, captured=len(captured), name=name_of(self.fun))
+        out = vjp_region(
+            *captured, *leaves, jaxpr=jaxpr, fwd=ahead, bwd=back, captured=len(captured), name=name_of(self.fun)
+        )
         return tree.unflatten(box["tree"], [out] if len(out_types) == 1 else list(out))
 
     def _cotangents(self, found: Any, moving: Sequence[Any], types: Sequence[ShapedArray]) -> list[Any]:
         who = f"bwd of custom_vjp {name_of(self.fun)}"
         if not isinstance(found, tuple | list) or len(found) != len(moving):
-            size = f"{type(found).__name__} of {len(found)}" if isinstance(found, tuple | list) else type(found).__name__
-            raise GradError(message(f"{who} must return a tuple of {len(moving)} cotangents", got=size, do="return one entry per differentiable argument, None for zero"))
+            size = (
+                f"{type(found).__name__} of {len(found)}" if isinstance(found, tuple | list) else type(found).__name__
+            )
+            raise GradError(
+                message(
+                    f"{who} must return a tuple of {len(moving)} cotangents",
+                    got=size,
+                    do="return one entry per differentiable argument, None for zero",
+                )
+            )
         out: list[Any] = []
         k = 0
         for i, (c, a) in enumerate(zip(found, moving, strict=True)):
@@ -264,12 +311,18 @@ class custom_vjp(_CustomRule):
             if c is None:
                 out += [zeros(t) for t in mine if t.inexact]
                 continue
-            leaves = matched(c, structure, mine, f"{who}: the cotangent of argument {i}") if any(t.inexact for t in mine) else []
+            leaves = (
+                matched(c, structure, mine, f"{who}: the cotangent of argument {i}")
+                if any(t.inexact for t in mine)
+                else []
+            )
             out += [x for x, t in zip(leaves, mine, strict=False) if t.inexact]
         return out
 
 
-def _residual_consts(ahead: Jaxpr, back: Jaxpr, captured: list[Any], jaxpr: Jaxpr) -> tuple[Jaxpr, Jaxpr, list[Any], Jaxpr]:
+def _residual_consts(
+    ahead: Jaxpr, back: Jaxpr, captured: list[Any], jaxpr: Jaxpr
+) -> tuple[Jaxpr, Jaxpr, list[Any], Jaxpr]:
     """Values that bwd captured become captured operands, and residuals of fwd."""
     values = list({id(c): c for c in (*captured, *back.consts)}.values())
     old = len(captured)
@@ -278,7 +331,9 @@ def _residual_consts(ahead: Jaxpr, back: Jaxpr, captured: list[Any], jaxpr: Jaxp
     inputs = [*ahead.inputs[:old], *extra, *ahead.inputs[old:]]
     n = len(jaxpr.outputs)
     rest = ahead.outputs[n:]
-    new_ahead = Jaxpr(inputs, ahead.eqns, [*ahead.outputs[:n], *[place[id(c)] for c in back.consts], *rest], (), ahead.sites)
+    new_ahead = Jaxpr(
+        inputs, ahead.eqns, [*ahead.outputs[:n], *[place[id(c)] for c in back.consts], *rest], (), ahead.sites
+    )
     more = [_input(c) for c in values[old:]]
     new_jaxpr = Jaxpr([*jaxpr.inputs[:old], *more, *jaxpr.inputs[old:]], jaxpr.eqns, jaxpr.outputs, (), jaxpr.sites)
     return new_ahead, back.closed(), values, new_jaxpr

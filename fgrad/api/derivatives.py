@@ -14,16 +14,14 @@ import numpy as np
 
 from ..core import tree
 from ..core.errors import GradError, ShapeError, TreeError, message
-from ..core.primitive import registry as p
 from ..core.trace import Tracer, signature, unmasked
 from ..core.types import aval_of, canonical
 from ..passes.jvp import Dual, split
 from ..passes.linearize import Tape
-from .batching import vmap
 from .leaves import Own, checked, name_of, path_of
 
 
-def _normalized(argnums: int | Sequence[int], count: int, f: Callable[..., Any]) -> tuple[int, ...]:
+def normalized(argnums: int | Sequence[int], count: int, f: Callable[..., Any]) -> tuple[int, ...]:
     nums = (argnums,) if isinstance(argnums, int | np.integer) else tuple(argnums)
     for n in nums:
         if not -count <= n < count:
@@ -49,7 +47,9 @@ def _check_differentiable(aval: Any, fun: Callable[..., Any], allow_int: bool, h
         )
     if aval.inexact and holomorphic and aval.dtype.kind != "c":
         raise GradError(
-            message("holomorphic=True needs complex arguments", got=aval, do="pass complex values, or leave holomorphic out")
+            message(
+                "holomorphic=True needs complex arguments", got=aval, do="pass complex values, or leave holomorphic out"
+            )
         )
 
 
@@ -64,7 +64,7 @@ def _zero_like(x: Any) -> Any:
     return np.zeros(aval.shape, aval.dtype) if aval.shape else aval.dtype.type(0)
 
 
-def _unwrapped(tape: Any, y: Any, own: Own) -> Any:
+def unwrapped(tape: Any, y: Any, own: Own) -> Any:
     return own(y.value if type(y) is Tracer and y.owner is tape else y)
 
 
@@ -95,7 +95,7 @@ def value_and_grad(
     @wraps(fun, updated=())
     def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
         count = len(args)
-        nums = (argnums,) if single and 0 <= argnums < count else _normalized(argnums, count, fun)  # type: ignore[operator]
+        nums = (argnums,) if single and 0 <= argnums < count else normalized(argnums, count, fun)  # type: ignore[operator]
         chosen: Any = args[nums[0]] if single else tuple([args[n] for n in nums])
         cls = type(chosen)
         if cls is np.ndarray or cls is float or cls is Tracer or cls is np.float64:
@@ -122,7 +122,7 @@ def value_and_grad(
             out = fun(*inside, **kwargs)
             aux = None
             if has_aux:
-                out, aux = _pair(out, fun)
+                out, aux = pair(out, fun)
             value, seed, slot = _loss(tape, out, fun, holomorphic)
         except ValueError as error:
             raise unmasked(error) from None
@@ -142,20 +142,24 @@ def value_and_grad(
         gradient = grads[0] if treedef is None else tree.unflatten(treedef, grads)
         value = own(value)
         if has_aux:
-            return (value, tree.map(lambda y: _unwrapped(tape, y, own) if _is_array(y) else y, aux)), gradient
+            return (value, tree.map(lambda y: unwrapped(tape, y, own) if is_array(y) else y, aux)), gradient
         return value, gradient
 
     return value_and_gradient
 
 
-def _is_array(y: Any) -> bool:
+def is_array(y: Any) -> bool:
     return type(y) is Tracer or isinstance(y, np.ndarray | np.generic)
 
 
-def _pair(out: Any, fun: Callable[..., Any]) -> tuple[Any, Any]:
+def pair(out: Any, fun: Callable[..., Any]) -> tuple[Any, Any]:
     if not (isinstance(out, tuple) and len(out) == 2):
         raise GradError(
-            message(f"with has_aux=True {name_of(fun)} must return a pair (loss, aux)", got=type(out).__name__, do="return (loss, aux)")
+            message(
+                f"with has_aux=True {name_of(fun)} must return a pair (loss, aux)",
+                got=type(out).__name__,
+                do="return (loss, aux)",
+            )
         )
     return out
 
@@ -192,7 +196,9 @@ def _loss(tape: Tape, out: Any, fun: Callable[..., Any], holomorphic: bool) -> t
             message(
                 f"{name_of(fun)} must return a {'complex' if holomorphic else 'real floating'} scalar",
                 got=aval,
-                do="take real() or abs() of a complex loss, or set holomorphic=True" if kind == "c" else "return a float",
+                do="take real() or abs() of a complex loss, or set holomorphic=True"
+                if kind == "c"
+                else "return a float",
             )
         )
     seed = _ONES.get(aval.dtype) or _ONES.setdefault(aval.dtype, aval.dtype.type(1))
@@ -225,7 +231,7 @@ def grad(
     return gradient
 
 
-def _recorded(fun: Callable[..., Any], primals: Sequence[Any], name: str) -> tuple[Tape, list[Any], Any, list[Any], Any]:
+def recorded(fun: Callable[..., Any], primals: Sequence[Any], name: str) -> tuple[Tape, list[Any], Any, list[Any], Any]:
     """Run `fun` on a tape that outlives the call: tape, input tracers, in structure, output leaves, out structure."""
     leaves, treedef = tree.flatten(tuple(primals))
     leaves = checked(leaves, treedef, f"{name_of(fun)}: the argument")
@@ -241,7 +247,7 @@ def _recorded(fun: Callable[..., Any], primals: Sequence[Any], name: str) -> tup
     return tape, traced, treedef, outs, out_tree
 
 
-def _slot(tape: Tape, y: Any) -> int | None:
+def slot_of(tape: Tape, y: Any) -> int | None:
     return y.slot if type(y) is Tracer and y.owner is tape else None
 
 
@@ -249,7 +255,13 @@ def _matching(given: Any, treedef: Any, types: Sequence[Any], what: str) -> list
     """Leaves of a tangent or cotangent, checked against structure, shapes and dtypes."""
     leaves, got = tree.flatten(given)
     if got != treedef:
-        raise TreeError(message(f"{what}: another structure than expected", got=tree.explain_mismatch(treedef, given), do="give it the same structure"))
+        raise TreeError(
+            message(
+                f"{what}: another structure than expected",
+                got=tree.explain_mismatch(treedef, given),
+                do="give it the same structure",
+            )
+        )
     out = []
     for i, (x, t) in enumerate(zip(leaves, types, strict=True)):
         if not t.inexact:
@@ -258,7 +270,13 @@ def _matching(given: Any, treedef: Any, types: Sequence[Any], what: str) -> list
         (x,) = checked([x], tree.LEAF, what)
         aval = aval_of(signature(x))
         if aval.shape != t.shape or (type(signature(x)) is not type and aval.dtype != t.dtype):
-            raise ShapeError(message(f"{what}{path_of(treedef, i)} must be {t}", got=aval, do="give it the shape and dtype of the value it belongs to"))
+            raise ShapeError(
+                message(
+                    f"{what}{path_of(treedef, i)} must be {t}",
+                    got=aval,
+                    do="give it the shape and dtype of the value it belongs to",
+                )
+            )
         out.append(x if type(x) is Tracer or type(signature(x)) is not type else t.dtype.type(x))
     return out
 
@@ -281,14 +299,14 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     def called(*xs: Any) -> Any:
         out = fun(*xs)
         if has_aux:
-            out, aux = _pair(out, fun)
+            out, aux = pair(out, fun)
             aux_box.append(aux)
         return out
 
     called.__name__ = name_of(fun)
-    tape, traced, treedef, outs, out_tree = _recorded(called, primals, "vjp")
+    tape, traced, treedef, outs, out_tree = recorded(called, primals, "vjp")
     types = [aval_of(signature(y)) for y in outs]
-    slots = [_slot(tape, y) for y in outs]
+    slots = [slot_of(tape, y) for y in outs]
 
     def vjp_fun(ct: Any) -> Any:
         cts = _matching(ct, out_tree, types, f"the cotangent of {name_of(fun)}")
@@ -305,7 +323,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     own = Own()
     value = tree.unflatten(out_tree, [own(y.value if s is not None else y) for y, s in zip(outs, slots, strict=True)])
     if has_aux:
-        aux = tree.map(lambda y: _unwrapped(tape, y, own) if _is_array(y) else y, aux_box[0])
+        aux = tree.map(lambda y: unwrapped(tape, y, own) if is_array(y) else y, aux_box[0])
         return value, vjp_fun, aux
     return value, vjp_fun
 
@@ -323,7 +341,11 @@ def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
     """
     if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
         raise TreeError(
-            message("jvp takes tuples of primals and of tangents", got=f"{type(primals).__name__}, {type(tangents).__name__}", do="write jvp(f, (x,), (t,))")
+            message(
+                "jvp takes tuples of primals and of tangents",
+                got=f"{type(primals).__name__}, {type(tangents).__name__}",
+                do="write jvp(f, (x,), (t,))",
+            )
         )
     leaves, treedef = tree.flatten(tuple(primals))
     leaves = checked(leaves, treedef, f"{name_of(fun)}: the primal")
@@ -331,18 +353,22 @@ def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
     ts = _matching(tuple(tangents), treedef, types, f"the tangent of {name_of(fun)}")
     aux = None
     with Dual().open() as dual:
-        inside = [x if t is None else dual.input(_snapshot(x), signature(x), t) for x, t in zip(leaves, ts, strict=True)]
+        inside = [
+            x if t is None else dual.input(_snapshot(x), signature(x), t) for x, t in zip(leaves, ts, strict=True)
+        ]
         out = fun(*tree.unflatten(treedef, inside))
         if has_aux:
-            out, aux = _pair(out, fun)
+            out, aux = pair(out, fun)
         outs, out_tree = tree.flatten(out)
         outs = checked(outs, out_tree, f"{name_of(fun)}: the result")
     values, out_ts = split(dual, outs)
     own = Own([*leaves, *[t for t in ts if t is not None]])
     value = tree.unflatten(out_tree, [own(v) for v in values])
-    tangent = tree.unflatten(out_tree, [_zero_like(v) if t is None else own(t) for v, t in zip(values, out_ts, strict=True)])
+    tangent = tree.unflatten(
+        out_tree, [_zero_like(v) if t is None else own(t) for v, t in zip(values, out_ts, strict=True)]
+    )
     if has_aux:
-        return value, tangent, tree.map(lambda y: _unwrapped(dual, y, own) if _is_array(y) else y, aux)
+        return value, tangent, tree.map(lambda y: unwrapped(dual, y, own) if is_array(y) else y, aux)
     return value, tangent
 
 
@@ -365,168 +391,35 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     def called(*xs: Any) -> Any:
         out = fun(*xs)
         if has_aux:
-            out, aux = _pair(out, fun)
+            out, aux = pair(out, fun)
             aux_box.append(aux)
         return out
 
     called.__name__ = name_of(fun)
-    tape, traced, treedef, outs, out_tree = _recorded(called, primals, "linearize")
+    tape, traced, treedef, outs, out_tree = recorded(called, primals, "linearize")
     in_types = [aval_of(signature(t)) for t in traced]
-    slots = [_slot(tape, y) for y in outs]
+    slots = [slot_of(tape, y) for y in outs]
     own = Own()
     values = [own(y.value if s is not None else y) for y, s in zip(outs, slots, strict=True)]
 
     def jvp_fun(*tangents: Any) -> Any:
         ts = _matching(tuple(tangents), treedef, in_types, f"the tangent of {name_of(fun)}")
-        given = {t.slot: u for t, u in zip(traced, ts, strict=True) if u is not None and type(t) is Tracer and t.owner is tape}
+        given = {
+            t.slot: u
+            for t, u in zip(traced, ts, strict=True)
+            if u is not None and type(t) is Tracer and t.owner is tape
+        }
         with np.errstate(all="ignore"):
             found = tape.push(given, slots)
         mine = Own([t for t in ts if t is not None])
-        return tree.unflatten(out_tree, [_zero_like(v) if t is None else mine(t) for v, t in zip(values, found, strict=True)])
+        return tree.unflatten(
+            out_tree, [_zero_like(v) if t is None else mine(t) for v, t in zip(values, found, strict=True)]
+        )
 
     value = tree.unflatten(out_tree, values)
     if has_aux:
-        return value, jvp_fun, tree.map(lambda y: _unwrapped(tape, y, own) if _is_array(y) else y, aux_box[0])
+        return value, jvp_fun, tree.map(lambda y: unwrapped(tape, y, own) if is_array(y) else y, aux_box[0])
     return value, jvp_fun
-
-
-def _basis(types: Sequence[Any], k: int) -> list[Any]:
-    """Unit vectors of all leaves' elements, stacked: for leaf k its own, for the others zeros."""
-    total = types[k].size
-    out = []
-    for i, t in enumerate(types):
-        if i == k:
-            out.append(np.eye(total, dtype=t.dtype).reshape(total, *t.shape))
-        else:
-            out.append(np.zeros((total, *t.shape), t.dtype))
-    return out
-
-
-def _check_jacobian(types: Sequence[Any], holomorphic: bool, what: str) -> None:
-    for t in types:
-        if t.dtype.kind != ("c" if holomorphic else "f"):
-            raise GradError(
-                message(
-                    f"{what} must be {'complex' if holomorphic else 'real floating'}",
-                    got=t,
-                    do="use holomorphic=True for complex differentiable functions, or differentiate real and imaginary parts",
-                )
-            )
-
-
-def _reshaped(x: Any, shape: tuple[int, ...]) -> Any:
-    return p.reshape(x, shape=shape) if type(x) is Tracer else np.reshape(x, shape)[()]
-
-
-def _to_back(x: Any) -> Any:
-    """The first axis last."""
-    axes = (*range(1, x.ndim), 0)
-    return p.transpose(x, axes=axes) if type(x) is Tracer else np.ascontiguousarray(np.transpose(x, axes))
-
-
-def _jacobian(fun: Callable[..., Any], argnums: Any, has_aux: bool, holomorphic: bool, mode: str) -> Callable[..., Any]:
-    @wraps(fun, updated=())
-    def jacobian_fun(*args: Any, **kwargs: Any) -> Any:
-        nums = _normalized(argnums, len(args), fun)
-        several = not isinstance(argnums, int | np.integer)
-        aux_box: list[Any] = []
-
-        def partial(*chosen: Any) -> Any:
-            inside = list(args)
-            for n, a in zip(nums, chosen, strict=True):
-                inside[n] = a
-            out = fun(*inside, **kwargs)
-            if has_aux:
-                out, aux = _pair(out, fun)
-                aux_box.append(aux)
-            return out
-
-        partial.__name__ = name_of(fun)
-        tape, traced, treedef, outs, out_tree = _recorded(partial, [args[n] for n in nums], "jacobian")
-        in_types = [aval_of(signature(t)) for t in traced]
-        out_types = [aval_of(signature(y)) for y in outs]
-        _check_jacobian(in_types, holomorphic, f"the arguments of jacobian({name_of(fun)})")
-        _check_jacobian(out_types, holomorphic, f"the results of {name_of(fun)}")
-        slots = [_slot(tape, y) for y in outs]
-        in_slots = [t.slot for t in traced]
-        forward = mode == "fwd" or (mode == "auto" and sum(t.size for t in in_types) < sum(t.size for t in out_types))
-        blocks: dict[tuple[int, int], Any] = {}
-        if forward:
-            for j, t in enumerate(in_types):
-
-                def push(*ts: Any) -> list[Any]:
-                    found = tape.push(dict(zip(in_slots, ts, strict=True)), slots)
-                    return [np.zeros(u.shape, u.dtype) if y is None else y for y, u in zip(found, out_types, strict=True)]
-
-                with np.errstate(all="ignore"):
-                    columns = vmap(push, axis_size=t.size)(*_basis(in_types, j)) if t.size else [np.zeros((0, *u.shape), u.dtype) for u in out_types]
-                for i, (c, u) in enumerate(zip(columns, out_types, strict=True)):
-                    blocks[i, j] = _reshaped(_to_back(c), (*u.shape, *t.shape))
-        else:
-            for i, u in enumerate(out_types):
-
-                def pull(*cts: Any) -> list[Any]:
-                    seeds = [(s, c) for s, c in zip(slots, cts, strict=True) if s is not None]
-                    found = tape.pull(seeds, in_slots)
-                    return [np.zeros(t.shape, t.dtype) if y is None else y for y, t in zip(found, in_types, strict=True)]
-
-                with np.errstate(all="ignore"):
-                    rows = vmap(pull, axis_size=u.size)(*_basis(out_types, i)) if u.size else [np.zeros((0, *t.shape), t.dtype) for t in in_types]
-                for j, (r, t) in enumerate(zip(rows, in_types, strict=True)):
-                    blocks[i, j] = _reshaped(r, (*u.shape, *t.shape))
-        own = Own()
-        result = []
-        for i in range(len(out_types)):
-            row = tree.unflatten(treedef, [own(blocks[i, j]) for j in range(len(in_types))])
-            result.append(row if several else row[0])
-        jac = tree.unflatten(out_tree, result)
-        if has_aux:
-            return jac, tree.map(lambda y: _unwrapped(tape, y, own) if _is_array(y) else y, aux_box[0])
-        return jac
-
-    return jacobian_fun
-
-
-def jacfwd(fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Callable[..., Any]:
-    """A function that returns the Jacobian of `fun`, column by column in forward mode: for few inputs.
-
-    Every leaf of the value becomes a pytree like the argument, its arrays of shape value.shape + argument.shape.
-
-    >>> jacfwd(lambda x: x * np.array([1.0, 2.0]))(3.0)
-    array([1., 2.])
-    """
-    return _jacobian(fun, argnums, has_aux, holomorphic, "fwd")
-
-
-def jacrev(fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Callable[..., Any]:
-    """A function that returns the Jacobian of `fun`, row by row in reverse mode: for few outputs. Shapes as in `jacfwd`.
-
-    >>> jacrev(lambda x: x[0] * x[1])(np.array([2.0, 3.0]))
-    array([3., 2.])
-    """
-    return _jacobian(fun, argnums, has_aux, holomorphic, "rev")
-
-
-def jacobian(fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Callable[..., Any]:
-    """A function that returns the Jacobian of `fun` in the cheaper mode: forward if there are fewer inputs than outputs.
-
-    >>> jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
-    array([[2., 0.],
-           [0., 4.]])
-    """
-    return _jacobian(fun, argnums, has_aux, holomorphic, "auto")
-
-
-def hessian(fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False) -> Callable[..., Any]:
-    """A function that returns the matrix of second derivatives of `fun`: forward over reverse mode.
-
-    Blocks have shape value.shape + argument.shape + argument.shape.
-
-    >>> hessian(lambda x: (x**3).sum())(np.array([1.0, 2.0]))
-    array([[ 6.,  0.],
-           [ 0., 12.]])
-    """
-    return jacfwd(jacrev(fun, argnums, has_aux, holomorphic), argnums, has_aux, holomorphic)
 
 
 def hvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:

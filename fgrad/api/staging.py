@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..core import tree
+from ..core.builder import trace
 from ..core.errors import StaticArgumentError, TreeError, message
 from ..core.ir import Jaxpr
 from ..core.nodes import register_static
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, signature, trace
+from ..core.trace import Tracer, signature
 from ..core.types import WEAK, aval_of, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import Linear, transpose
@@ -156,14 +157,24 @@ def _statics(fun: Callable[..., Any], nums: Any, names: Any) -> tuple[tuple[int,
     for n in nums:
         if not many and not -len(plain) <= n < len(plain):
             raise StaticArgumentError(
-                message(f"argument number {n} does not exist", got=f"{name_of(fun)} takes {len(plain)} positional arguments", do="count from 0")
+                message(
+                    f"argument number {n} does not exist",
+                    got=f"{name_of(fun)} takes {len(plain)} positional arguments",
+                    do="count from 0",
+                )
             )
     for name in names:
         if not anything and name not in {q.name for q in parameters}:
             raise StaticArgumentError(
-                message(f"there is no argument named '{name}'", got=f"{name_of(fun)}({', '.join(q.name for q in parameters)})", do="check the name")
+                message(
+                    f"there is no argument named '{name}'",
+                    got=f"{name_of(fun)}({', '.join(q.name for q in parameters)})",
+                    do="check the name",
+                )
             )
-    positions = {n % len(plain) if plain and n < 0 else n for n in nums} | {plain.index(name) for name in names if name in plain}
+    positions = {n % len(plain) if plain and n < 0 else n for n in nums} | {
+        plain.index(name) for name in names if name in plain
+    }
     return tuple(sorted(positions)), tuple({*names, *[plain[n] for n in positions if n < len(plain)]})
 
 
@@ -188,7 +199,9 @@ register_static(_Static)
 class Jitted:
     """What `jit` returns: call it as the function; `trace(*args)` shows the program it runs."""
 
-    def __init__(self, fun: Callable[..., Any], nums: tuple[int, ...], names: tuple[str, ...], donated: Any, inline: bool):
+    def __init__(
+        self, fun: Callable[..., Any], nums: tuple[int, ...], names: tuple[str, ...], donated: Any, inline: bool
+    ):
         self.fun = fun
         self.static_nums = nums
         self.static_names = names
@@ -221,7 +234,10 @@ class Jitted:
         else:
             out = call(*jaxpr.consts, *leaves, jaxpr=closed, name=name_of(self.fun))
             outs = [out] if len(jaxpr.outputs) == 1 else out
-        outs = [Tracer(y.owner, s, y.value, y.slot) if type(y) is Tracer and type(s) is type else y for y, s in zip(outs, staged.out_sigs, strict=True)]
+        outs = [
+            Tracer(y.owner, s, y.value, y.slot) if type(y) is Tracer and type(s) is type else y
+            for y, s in zip(outs, staged.out_sigs, strict=True)
+        ]
         return tree.unflatten(staged.out_tree, outs)
 
     def _prepare(self, args: Any, kwargs: Any) -> tuple[list[Any], Staged]:
@@ -272,7 +288,9 @@ def call_inline(closed: Jaxpr, xs: Sequence[Any]) -> list[Any]:
     return interpret(closed, xs)
 
 
-def make_jaxpr(fun: Callable[..., Any], static_argnums: int | Sequence[int] = (), return_shape: bool = False) -> Callable[..., Any]:
+def make_jaxpr(
+    fun: Callable[..., Any], static_argnums: int | Sequence[int] = (), return_shape: bool = False
+) -> Callable[..., Any]:
     """A function that returns the program of `fun` for given arguments, before any rewrite.
 
     With `return_shape` it returns a pair: the program, and the result as `ShapeDtypeStruct`s.
@@ -285,7 +303,9 @@ def make_jaxpr(fun: Callable[..., Any], static_argnums: int | Sequence[int] = ()
 
     @wraps(fun, updated=())
     def made(*args: Any, **kwargs: Any) -> Any:
-        staged = _staged_abstractly(Jitted(fun, _statics(fun, static_argnums, None)[0], (), ((), ()), False), args, kwargs, "make_jaxpr")
+        staged = _staged_abstractly(
+            Jitted(fun, _statics(fun, static_argnums, None)[0], (), ((), ()), False), args, kwargs, "make_jaxpr"
+        )
         return (staged.jaxpr, _structs(staged)) if return_shape else staged.jaxpr
 
     return made
@@ -300,7 +320,12 @@ def _staged_abstractly(jitted: Jitted, args: Any, kwargs: Any, name: str) -> Sta
     args = tuple(jitted._static(a, i) if i in jitted.static_nums else a for i, a in enumerate(args))
     leaves, treedef = tree.flatten((args, kwargs))
     abstract = [isinstance(x, ShapeDtypeStruct) for x in leaves]
-    rest = checked([0 if a else x for x, a in zip(leaves, abstract, strict=True)], treedef, f"{name}({name_of(jitted.fun)}): argument ", 1)
+    rest = checked(
+        [0 if a else x for x, a in zip(leaves, abstract, strict=True)],
+        treedef,
+        f"{name}({name_of(jitted.fun)}): argument ",
+        1,
+    )
     sigs = [shaped(x.shape, x.dtype) if a else signature(y) for x, y, a in zip(leaves, rest, abstract, strict=True)]
     return stage_function(jitted._called, sigs, treedef, name_of(jitted.fun), name)
 
@@ -334,17 +359,34 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[..., An
     def transposed(ct: Any) -> Any:
         leaves, got = tree.flatten(ct)
         if got != staged.out_tree:
-            raise TreeError(message("linear_transpose: another structure than the value's", got=tree.explain_mismatch(staged.out_tree, ct), do="match it"))
-        cts = [x if type(x) is Tracer else np.asarray(x, a.type.dtype)[()] for x, a in zip(leaves, jaxpr.outputs, strict=True)]
+            raise TreeError(
+                message(
+                    "linear_transpose: another structure than the value's",
+                    got=tree.explain_mismatch(staged.out_tree, ct),
+                    do="match it",
+                )
+            )
+        cts = [
+            x if type(x) is Tracer else np.asarray(x, a.type.dtype)[()]
+            for x, a in zip(leaves, jaxpr.outputs, strict=True)
+        ]
         xs = [Linear(t) for t in jaxpr.in_types]
         found = transpose(jaxpr, xs, [None] * len(xs), cts)
         own = Own(cts)
-        return tree.unflatten(treedef, [np.zeros(t.shape, t.dtype)[()] if c is None else own(c) for c, t in zip(found, jaxpr.in_types, strict=True)])
+        return tree.unflatten(
+            treedef,
+            [
+                np.zeros(t.shape, t.dtype)[()] if c is None else own(c)
+                for c, t in zip(found, jaxpr.in_types, strict=True)
+            ],
+        )
 
     return transposed
 
 
-def checkpoint(fun: Callable[..., Any], *, prevent_cse: bool = True, policy: Any = None, static_argnums: int | Sequence[int] = ()) -> Callable[..., Any]:
+def checkpoint(
+    fun: Callable[..., Any], *, prevent_cse: bool = True, policy: Any = None, static_argnums: int | Sequence[int] = ()
+) -> Callable[..., Any]:
     """`fun`, whose derivative keeps only the arguments and computes everything else again: memory for time.
 
     prevent_cse, policy: accepted for programs written for JAX; nothing is ever merged across the border of the second
@@ -355,7 +397,13 @@ def checkpoint(fun: Callable[..., Any], *, prevent_cse: bool = True, policy: Any
     np.float64(1.0)
     """
     if policy is not None:
-        raise StaticArgumentError(message("checkpoint policies are not supported: the arguments are saved, nothing else", got=policy, do="leave policy out"))
+        raise StaticArgumentError(
+            message(
+                "checkpoint policies are not supported: the arguments are saved, nothing else",
+                got=policy,
+                do="leave policy out",
+            )
+        )
     jitted = Jitted(fun, _statics(fun, static_argnums, None)[0], (), ((), ()), False)
     jitted.cache = {}
 

@@ -27,7 +27,20 @@ class Call:
     holds what transformations made of it, by their own keys, and `rules` its linearizations by active operands (as bits).
     """
 
-    __slots__ = ("_jaxpr", "_run", "derived", "effects", "inexact", "name", "out_sigs", "params", "primitive", "rules", "sigs", "single")
+    __slots__ = (
+        "_jaxpr",
+        "_run",
+        "derived",
+        "effects",
+        "inexact",
+        "name",
+        "out_sigs",
+        "params",
+        "primitive",
+        "rules",
+        "sigs",
+        "single",
+    )
 
     def __init__(
         self,
@@ -52,7 +65,9 @@ class Call:
         self.derived: dict[Any, Any] = {}
         self._jaxpr = jaxpr
         self._run = run
-        self.effects = primitive.effects(*map(aval_of, sigs), **self.params) if primitive else jaxpr.effects if jaxpr else NONE
+        self.effects = (
+            primitive.effects(*map(aval_of, sigs), **self.params) if primitive else jaxpr.effects if jaxpr else NONE
+        )
 
     @property
     def jaxpr(self) -> Jaxpr:

@@ -27,7 +27,9 @@ def check(jaxpr: Jaxpr, after: str = "tracing") -> None:
     known: set[Var] = set()
 
     def fail(what: str) -> None:
-        raise ProgramError(message(f"malformed program after {after}: {what}", got=f"\n{jaxpr}", do="report this as a bug of fgrad"))
+        raise ProgramError(
+            message(f"malformed program after {after}: {what}", got=f"\n{jaxpr}", do="report this as a bug of fgrad")
+        )
 
     def define(v: Var) -> None:
         if v in known:
@@ -56,7 +58,7 @@ def check(jaxpr: Jaxpr, after: str = "tracing") -> None:
 
 
 def _check_param(value: Any, fail: Any, after: str) -> None:
-    if isinstance(value, np.ndarray) or callable(value) and not isinstance(value, type | Jaxpr):
+    if isinstance(value, np.ndarray) or (callable(value) and not isinstance(value, type | Jaxpr)):
         fail(f"holds a {type(value).__name__}")
     if isinstance(value, Jaxpr):
         if value.consts:

@@ -155,9 +155,7 @@ class Region(Primitive):
 
     region = True
 
-    def jvp(
-        self, tangents: Sequence[Any], *xs: Any, **params: Any
-    ) -> tuple[Sequence[Any], Sequence[Any]]:
+    def jvp(self, tangents: Sequence[Any], *xs: Any, **params: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         """Outputs and their tangents."""
         raise self._missing("jvp")
 

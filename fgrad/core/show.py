@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 def show(jaxpr: Jaxpr, indent: str = "") -> str:
     """Text of a program; variables are named a, b, ... in order of appearance, bodies of regions are indented.
 
-        { a:float64[3] .
-          b:float64[3] = sin a
-          in (b) }
+    { a:float64[3] .
+      b:float64[3] = sin a
+      in (b) }
     """
     names: dict[Any, str] = {}
 

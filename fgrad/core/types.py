@@ -35,9 +35,7 @@ class ShapedArray:
         self._hash = hash((shape, dtype))
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (
-            type(other) is ShapedArray and self.shape == other.shape and self.dtype == other.dtype
-        )
+        return self is other or (type(other) is ShapedArray and self.shape == other.shape and self.dtype == other.dtype)
 
     def __hash__(self) -> int:
         return self._hash

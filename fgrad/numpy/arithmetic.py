@@ -10,7 +10,8 @@ import numpy as np
 
 from ..core.errors import DtypeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, concrete, surface
+from ..core.surface import surface
+from ..core.trace import Tracer, concrete
 from .methods import method
 from .promote import broadcast, broadcast_shapes, cast, float_dtype
 from .support import axis_of, inexact, is_traced, strict, traced, where_call

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, surface
+from ..core.surface import surface
+from ..core.trace import Tracer
 from .promote import broadcast, broadcast_shapes, cast
 from .shapes import broadcast_to, ravel, reshape_call, swapaxes
 from .support import axes_of, axis_of, cut, kept, pick, shape_of, stacked, strict, traced

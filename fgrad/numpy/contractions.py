@@ -15,7 +15,8 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, surface
+from ..core.surface import surface
+from ..core.trace import Tracer
 from .methods import routes
 from .promote import cast, result_dtype
 from .support import is_traced, strict

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, stage, surface
+from ..core.surface import surface
+from ..core.trace import Tracer, stage
 from . import shapes as s
 from .methods import LIKE
 from .promote import broadcast, cast, result_dtype

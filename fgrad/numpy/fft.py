@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import surface
+from ..core.surface import surface
 from ..core.types import complex_dtype, real_dtype
 from .promote import cast
 from .support import axes_of, axis_of, cut, is_traced, traced

@@ -10,7 +10,8 @@ from numpy import diag_indices, indices, tril_indices, triu_indices
 
 from ..core.errors import DtypeError, MutationError, OutOfBoundsError, ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, concrete, peek, stage, surface
+from ..core.surface import surface
+from ..core.trace import Tracer, concrete, peek, stage
 from ..primitives.family import type_of
 from .index_calls import getitem, read, write
 from .methods import method, routes

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, surface
+from ..core.surface import surface
+from ..core.trace import Tracer
 from . import shapes as s
 from .promote import cast, result_dtype
 from .support import axis_of, is_traced, part, pick, shape_of, stack_call, stacked, strict, traced

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, surface
+from ..core.surface import surface
+from ..core.trace import Tracer
 from ..core.types import canonical, complex_dtype
 from ..primitives.matrices import adjoint, hermitian, transposed
 from . import matrices, products

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import surface
+from ..core.surface import surface
 from .creation import astype, ones_like
 from .shapes import broadcast_to
 from .support import axis_of, strict, traced, where_call, window

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import MissingRuleError, MutationError, message
-from ..core.trace import Tracer, binary_operator
+from ..core.surface import binary_operator
+from ..core.trace import Tracer
 from .ufuncs import OPERATORS, ROUTES, UNARY_OPERATORS
 
 # NumPy's ufunc methods -> ours: (ufunc, method) -> function

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, surface
+from ..core.surface import surface
+from ..core.trace import Tracer
 from ..core.types import canonical
 from .promote import cast
 from .support import axes_of, axis_of, inexact, kept, traced

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import surface
+from ..core.surface import surface
 from . import joining as j
 from . import shapes as s
 from .promote import cast

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.errors import message
 from ..core.primitive import registry as p
-from ..core.trace import surface
+from ..core.surface import surface
 from . import calculus, joining
 from . import shapes as s
 from .padding import pad

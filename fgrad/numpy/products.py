@@ -10,7 +10,8 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, binary_operator, surface
+from ..core.surface import binary_operator, surface
+from ..core.trace import Tracer
 from .contractions import Labels, contract, einsum
 from .matrices import diagonal
 from .methods import method, routes

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, surface
+from ..core.surface import surface
+from ..core.trace import Tracer
 from ..core.types import real_dtype
 from .methods import UFUNC_METHODS
 from .promote import cast

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import surface
+from ..core.surface import surface
 from .methods import UFUNC_METHODS
 from .promote import cast
 from .reductions import sum_dtype

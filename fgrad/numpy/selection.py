@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import surface
+from ..core.surface import surface
 from . import shapes as s
 from .methods import method
 from .promote import broadcast, broadcast_shapes, cast, promote, result_dtype

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, surface
+from ..core.surface import surface
+from ..core.trace import Tracer
 from .promote import broadcast, broadcast_shapes
 from .support import axes_of, axis_of, shape_of, strict, traced
 from .ufuncs import ROUTES

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..core.errors import MutationError, ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, concrete, surface
+from ..core.surface import surface
+from ..core.trace import Tracer, concrete
 from .methods import routes
 from .promote import cast, result_dtype
 from .support import axis_of, cut, is_traced, pick, stacked, strict, traced, where_call

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..core.errors import message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, concrete, surface
+from ..core.surface import surface
+from ..core.trace import Tracer, concrete
 from . import joining as j
 from . import shapes as s
 from .creation import astype, linspace

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..core.errors import MutationError, ShapeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, surface
+from ..core.surface import surface
+from ..core.trace import Tracer
 from .promote import broadcast, broadcast_shapes, cast, result_dtype
 from .ufuncs import ROUTES
 

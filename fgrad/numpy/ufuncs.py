@@ -14,7 +14,8 @@ import numpy as np
 
 from ..core.errors import DtypeError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, binary_operator, surface
+from ..core.surface import binary_operator, surface
+from ..core.trace import Tracer
 from .promote import cast, float_dtype, promote, result_dtype, weaken
 
 # NumPy's function -> ours, for __array_ufunc__ and __array_function__

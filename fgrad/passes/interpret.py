@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.builder import located
 from ..core.ir import Jaxpr, Literal
-from ..core.trace import apply_equation, located
+from ..core.trace import apply_equation
 
 
 def interpret(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:

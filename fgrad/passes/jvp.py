@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from ..core.builder import trace
 from ..core.calls import Call
 from ..core.ir import Jaxpr
-from ..core.trace import Trace, Tracer, apply, signature, trace
+from ..core.trace import Trace, Tracer, apply, signature
 from ..core.types import aval_of
 from .interpret import interpret
-from .linearize import rule_of
+from .rules import rule_of
 from .transpose import zeros
 
 

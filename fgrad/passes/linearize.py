@@ -1,210 +1,29 @@
 """linearize: a trace that runs the primal at once and keeps, per Call, what the derivative needs.
 
 `Tape` is both eager reverse mode and the linearize pass: on concrete values it is a tape of NumPy calls, on values of
-an outer trace its operations are emitted there. A tape entry is (rule, slots of the active operands, saved values,
-slots of the outputs). The rule of a Call is made once per set of active operands, by tracing: the tangent rules of its
-equations give a linear program, what that captured are the residuals, and both are functions of saved operands and
-outputs:
-
-    push: saved, tangents -> tangents        pull: saved, cotangents -> cotangents        (each a Call again)
-
-So a gradient of a gradient is the same machine run on Calls that the first one made.
+an outer trace its operations are emitted there. An entry is (rule, slots of the active operands, saved values, slots of
+the outputs); a walk applies the rules' push forwards or their pull backwards. Since these are Calls, a gradient of a
+gradient is the same machine run on what the first tape made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import itemgetter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ..core.builder import same_bytes, trace
 from ..core.calls import Call
-from ..core.ir import Jaxpr, Literal, Var
+from ..core.ir import Jaxpr
 from ..core.primitive import registry
-from ..core.trace import Builder, Trace, Tracer, apply, apply_equation, building, levels, same_bytes, signature, trace, trace_internal
+from ..core.trace import Trace, Tracer, apply, levels, signature
 from ..core.types import aval_of
 from .interpret import interpret
-from .render import Rendered, render
+from .rules import Rule, rule_of
 from .transpose import Linear, transpose, zeros
 
 LOCK_FROM = 1 << 18  # bytes: smaller user arrays are copied when saved, larger ones are locked while the tape is open
-
-
-class Rule:
-    """Derivative of a Call in the operands `active`.
-
-    `save`: positions, among operands and outputs, of the values that push and pull need; `out_active`: outputs that
-    depend on active operands; `residual` and `linear`: the programs both are made of.
-    """
-
-    __slots__ = (
-        "_pulls", "_push", "accumulates", "active", "adding", "call", "copy", "fresh", "function", "linear", "out_active", "pick", "residual", "run", "save",
-    )  # fmt: skip
-
-    def __init__(self, call: Call, active: tuple[int, ...]):
-        self.call = call
-        self.active = active
-        self._pulls: dict[Any, Call] = {}
-        self._push: Call | None = None
-        self._derive()
-        operands = len(call.sigs)
-        self.copy = [k for k, i in enumerate(self.save) if i < operands and i not in active]
-        self.run = call.run
-        self.pick = _picker(self.save)
-        # the optimistic pullback of a call with one output, once it is known that every operand receives something
-        self.function: Any = None
-        # and the one that adds into an accumulator, where there is such a one
-        self.adding: Any = None
-        self.fresh: tuple[bool, ...] = ()
-
-    def _derive(self) -> None:
-        call, jaxpr = self.call, self.call.jaxpr
-        inner = Builder("a derivative rule", sites=False)
-        with building(inner):
-            xs = [inner.input(aval_of(s)) for s in call.sigs]
-            ys = [inner.input(aval_of(s)) for s in call.out_sigs]
-            linear = Builder("a derivative rule", takes_all=False, sites=False)
-            with building(linear):
-                ts = [linear.input(aval_of(call.sigs[i])) for i in self.active]
-                outs = _tangents(jaxpr, xs, ys, dict(zip(self.active, ts, strict=True)))
-                self.out_active = tuple(k for k, t in enumerate(outs) if t is not None)
-                self.linear = linear.finish(ts, [t for t in outs if t is not None])
-            residuals = list(self.linear.consts)
-            whole = inner.finish([*xs, *ys], residuals)
-        used = _used_inputs(whole)
-        consts = len(whole.consts)
-        self.save = tuple(i for i in range(len(whole.inputs) - consts) if whole.inputs[consts + i] in used)
-        kept = [whole.inputs[consts + i] for i in self.save]
-        self.residual = Jaxpr(
-            [*whole.inputs[:consts], *kept], [e for e in whole.eqns if e.outputs[0] in used or any(v in used for v in e.outputs)], whole.outputs, whole.consts
-        )
-        self.accumulates = tuple(k for k in range(len(self.active)) if self._adds_in_place(k))
-
-    def _adds_in_place(self, k: int) -> bool:
-        """Whether the pullback writes into the k-th accumulator (an indexed read does) instead of adding to it."""
-        v = self.linear.inputs[len(self.linear.consts) + k]
-        readers = [e for e in self.linear.eqns if v in e.inputs]
-        return len(readers) == 1 and readers[0].primitive.pulls_in_place and v not in self.linear.outputs
-
-    @property
-    def sigs(self) -> list[Any]:
-        """Signatures of the saved values."""
-        return [[*self.call.sigs, *self.call.out_sigs][i] for i in self.save]
-
-    def push(self) -> Call:
-        """saved, tangents of the active operands -> tangents of the active outputs."""
-        if self._push is None:
-
-            def program(*args: Any) -> list[Any]:
-                n = len(self.save)
-                closed = self.linear.closed()
-                return interpret(closed, [*interpret(self.residual, args[:n]), *args[n:]])
-
-            sigs = [*self.sigs, *[aval_of(self.call.sigs[i]) for i in self.active]]
-            jaxpr, outs = trace_internal(program, sigs)
-            self._push = Call(f"{self.call.name}_push", sigs, outs, jaxpr=jaxpr, single=False)
-        return self._push
-
-    def pull(self, cts: tuple[int, ...], accs: tuple[int, ...]) -> Call:
-        """saved, cotangents of the outputs `cts`, accumulators `accs` -> new cotangents of the active operands.
-
-        An operand to which nothing flows gives zeros of shape (), told apart by `absent`.
-        """
-        key = (cts, accs)
-        found = self._pulls.get(key)
-        if found is None:
-            found = self._pulls[key] = self._make_pull(cts, accs)
-        return found
-
-    def _make_pull(self, cts: tuple[int, ...], accs: tuple[int, ...]) -> Call:
-        out_types = [aval_of(s) for s in self.call.out_sigs]
-        in_types = [aval_of(self.call.sigs[i]) for i in self.active]
-        present: list[int] = []
-
-        def program(*args: Any) -> list[Any]:
-            n, m = len(self.save), len(self.save) + len(cts)
-            residuals = interpret(self.residual, args[:n])
-            ct = dict(zip(cts, args[n:m], strict=True))
-            acc = dict(zip(accs, args[m:], strict=True))
-            result = transpose(
-                self.linear.closed(),
-                [*residuals, *[Linear(t) for t in in_types]],
-                [None] * len(residuals) + [acc.get(k) for k in range(len(in_types))],
-                [ct.get(k) for k in self.out_active],
-            )[len(residuals) :]
-            present[:] = [k for k, r in enumerate(result) if r is not None]
-            return [r for r in result if r is not None]
-
-        sigs = [*self.sigs, *[out_types[k] for k in cts], *[in_types[k] for k in accs]]
-        jaxpr, outs = trace_internal(program, sigs)
-        call = Call(f"{self.call.name}_pull", sigs, outs, jaxpr=jaxpr, single=False)
-        call.derived["present"] = tuple(present)
-        return call
-
-    def pull_function(self, cts: tuple[int, ...], accs: tuple[int, ...], optimistic: bool) -> Rendered:
-        """The pullback as a NumPy function; it may overwrite the accumulators.
-
-        `optimistic` multiplies plainly where a zero factor should annihilate an infinite one: right unless the result
-        holds a NaN.
-        """
-        call = self.pull(cts, accs)
-        key = ("render", optimistic)
-        found = call.derived.get(key)
-        if found is None:
-            n = len(self.save) + len(cts)
-            owned = frozenset(range(n, n + len(accs)))
-            found = call.derived[key] = render(call, optimistic=optimistic, owned=owned)
-        return found
-
-
-def _picker(save: tuple[int, ...]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    if not save:
-        return lambda values: ()
-    if len(save) == 1:
-        (i,) = save
-        return lambda values: (values[i],)
-    return itemgetter(*save)
-
-
-def _tangents(jaxpr: Jaxpr, xs: Sequence[Any], ys: Sequence[Any], tangents: dict[int, Any]) -> list[Any]:
-    """Tangents of the outputs of a program of leaf primitives, by their rules; its outputs' values are given as `ys`."""
-    consts = len(jaxpr.consts)
-    env: dict[Any, Any] = dict(zip(jaxpr.inputs, [*jaxpr.consts, *xs], strict=True))
-    known = {a: y for a, y in zip(jaxpr.outputs, ys, strict=True) if type(a) is Var}
-    t_env: dict[Any, Any] = {jaxpr.inputs[consts + i]: t for i, t in tangents.items()}
-    for e in jaxpr.eqns:
-        operands = [a.value if type(a) is Literal else env[a] for a in e.inputs]
-        if all(v in known for v in e.outputs):
-            outs = [known[v] for v in e.outputs]
-        else:
-            out = apply_equation(e, operands)
-            outs = [out] if len(e.outputs) == 1 else out
-        env.update(zip(e.outputs, outs, strict=True))
-        ts = [t_env.get(a) for a in e.inputs]
-        if any(t is not None for t in ts):
-            for v, t in zip(e.outputs, e.primitive.tangent(ts, outs, *operands, **e.params), strict=True):
-                if t is not None and v.type.inexact:
-                    t_env[v] = t
-    return [t_env.get(a) for a in jaxpr.outputs]
-
-
-def _used_inputs(jaxpr: Jaxpr) -> set[Any]:
-    """Variables that the outputs depend on."""
-    used = {a for a in jaxpr.outputs if type(a) is Var}
-    for e in reversed(jaxpr.eqns):
-        if any(v in used for v in e.outputs):
-            used.update(a for a in e.inputs if type(a) is Var)
-    return used
-
-
-def rule_of(call: Call, mask: int) -> Rule:
-    """The derivative of a Call in the operands whose bits are set."""
-    rule = call.rules.get(mask)
-    if rule is None:
-        active = tuple(i for i, s in enumerate(call.sigs) if mask >> i & 1 and aval_of(s).inexact)
-        rule = call.rules[mask] = Rule(call, active)
-    return rule
 
 
 class RegionEntry:
@@ -445,7 +264,9 @@ class Tape(Trace):
                     fresh = (False,) * len(results)
                 else:
                     present, values = tuple(given), list(given.values())
-                    results, targets, fresh = self._pull_into(rule, slots, saved, values, present, cts, owned, optimistic)
+                    results, targets, fresh = self._pull_into(
+                        rule, slots, saved, values, present, cts, owned, optimistic
+                    )
             for s, r, new in zip(targets, results, fresh, strict=True):
                 old = cts[s]
                 if old is None:
@@ -464,7 +285,14 @@ class Tape(Trace):
         return [cts[s] for s in wanted]
 
     def _pull_one(
-        self, rule: Rule, slots: Sequence[int], saved: Sequence[Any], ct: Any, cts: list[Any], owned: bytearray, optimistic: bool
+        self,
+        rule: Rule,
+        slots: Sequence[int],
+        saved: Sequence[Any],
+        ct: Any,
+        cts: list[Any],
+        owned: bytearray,
+        optimistic: bool,
     ) -> tuple[Sequence[Any], Sequence[int], Sequence[bool]]:
         """Pull a call with one output; what is the same each time is remembered on the rule."""
         if rule.accumulates:
@@ -480,7 +308,15 @@ class Tape(Trace):
         return f.function(*saved, ct), slots, f.fresh
 
     def _pull_into(
-        self, rule: Rule, slots: Sequence[int], saved: Sequence[Any], given: Sequence[Any], present: tuple[int, ...], cts: list[Any], owned: bytearray, optimistic: bool
+        self,
+        rule: Rule,
+        slots: Sequence[int],
+        saved: Sequence[Any],
+        given: Sequence[Any],
+        present: tuple[int, ...],
+        cts: list[Any],
+        owned: bytearray,
+        optimistic: bool,
     ) -> tuple[Sequence[Any], Sequence[int], Sequence[bool]]:
         """Pull with accumulators: those that are there are handed over, made ours first where they are not."""
         accs = tuple(k for k in rule.accumulates if cts[slots[k]] is not None and list(slots).count(slots[k]) == 1)
@@ -609,5 +445,3 @@ def linear_parts(jaxpr: Jaxpr, active: Sequence[bool]) -> tuple[Jaxpr, Jaxpr, in
 
     program, _ = trace(primal, [v.type for v in jaxpr.inputs], "linearize", sites=False)
     return program, box["linear"], box["residuals"], box["active"]
-
-

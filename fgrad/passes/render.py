@@ -1,4 +1,4 @@
-'''render: a strict program as the source of one Python function of NumPy calls, and that function.
+"""render: a strict program as the source of one Python function of NumPy calls, and that function.
 
 For the pullback of `x * y` by both operands, the source is
 
@@ -9,7 +9,7 @@ For the pullback of `x * y` by both operands, the source is
 
 Broadcasts that feed only operations with NumPy's own broadcasting are not executed; the buffer of a large operand that
 dies is written again; accumulators that are ours are added into. Strictness makes this safe: every type is known.
-'''
+"""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core.builder import resting_collector
 from ..core.calls import Call, renderer
 from ..core.errors import OutOfBoundsError, Site, relocate
 from ..core.ir import Eqn, Jaxpr, Literal, Var
-from ..core.trace import primitive_call, resting_collector
+from ..core.trace import primitive_call
 from ..core.types import aval_of
 
 LARGE = 1024  # elements: below, a fresh NumPy result is cheaper than `out=`
@@ -113,7 +114,9 @@ class _Renderer:
         if view is not None and e.inputs[0] not in self.compact:
             source = self.loose(e.inputs[0])
             same = view == types[0].shape
-            self.lines.append(f"{self.name(out)} = {source}" if same else f"{self.name(out)} = {source}.reshape({view})")
+            self.lines.append(
+                f"{self.name(out)} = {source}" if same else f"{self.name(out)} = {source}.reshape({view})"
+            )
             if view != out.type.shape:
                 self.compact[out] = view
             if type(e.inputs[0]) is Literal and not e.inputs[0].value and not np.signbit(np.real(e.inputs[0].value)):
@@ -132,7 +135,9 @@ class _Renderer:
         left = ", ".join(self.name(v) for v in e.outputs)
         if len(e.outputs) != 1 and not left.endswith(","):
             left += ","
-        self.lines.append(f"{left} = {kernel}({', '.join(operands)})" if e.outputs else f"{kernel}({', '.join(operands)})")
+        self.lines.append(
+            f"{left} = {kernel}({', '.join(operands)})" if e.outputs else f"{kernel}({', '.join(operands)})"
+        )
         for v in e.outputs:
             if p.aliases:
                 for a in e.inputs:
@@ -253,7 +258,9 @@ def render_program(jaxpr: Jaxpr, name: str = "program") -> Callable[..., Any]:
     return run
 
 
-def _site_of(error: BaseException, code: Any, first: int, origins: Sequence[int], sites: Sequence[Site | None]) -> Site | None:
+def _site_of(
+    error: BaseException, code: Any, first: int, origins: Sequence[int], sites: Sequence[Site | None]
+) -> Site | None:
     frame = error.__traceback__
     while frame is not None and frame.tb_frame.f_code is not code:
         frame = frame.tb_next

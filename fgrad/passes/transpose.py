@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.builder import located
 from ..core.ir import Jaxpr, Literal, Var
-from ..core.primitive import is_linear, registry
 from ..core.primitive import Linear as Linear
-from ..core.trace import apply_equation, located, stage
+from ..core.primitive import is_linear, registry
+from ..core.trace import apply_equation, stage
 from ..core.types import ShapedArray
 
 

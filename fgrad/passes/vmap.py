@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.builder import located, trace, trace_internal
 from ..core.calls import Call
 from ..core.ir import Jaxpr, Literal
 from ..core.primitive import registry
-from ..core.trace import Trace, Tracer, apply, apply_equation, located, signature, trace, trace_internal
+from ..core.trace import Trace, Tracer, apply, apply_equation, signature
 from ..core.types import ShapedArray, aval_of, shaped
-
 
 UNMAPPED = "unmapped"
 
@@ -122,9 +122,7 @@ def batch_program(
         outs, marks = batch_equations(jaxpr, xs, mapped, size)
         forced = [force] * len(outs) if isinstance(force, bool) else force
         types = jaxpr.out_types
-        outs = [
-            spread(size, y, t) if f and not m else y for y, m, f, t in zip(outs, marks, forced, types, strict=True)
-        ]
+        outs = [spread(size, y, t) if f and not m else y for y, m, f, t in zip(outs, marks, forced, types, strict=True)]
         out_mapped = tuple(m or f for m, f in zip(marks, forced, strict=True))
         return outs
 

@@ -183,8 +183,26 @@ def check_axes(name: str, axes: Sequence[int], t: ShapedArray) -> None:
     """Raise `ShapeError` for axes that `t` does not have or that are named twice."""
     if any(not 0 <= a < t.ndim for a in axes) or len(set(axes)) != len(tuple(axes)):
         raise ShapeError(
-            message(f"{name}: axes {tuple(axes)} do not fit an array of {t.ndim} dimensions", got=t, do="name each axis once")
+            message(
+                f"{name}: axes {tuple(axes)} do not fit an array of {t.ndim} dimensions",
+                got=t,
+                do="name each axis once",
+            )
         )
 
 
-__all__ = ["Elementwise", "align", "bilinear", "check_axes", "complex_dtype", "full", "p", "real_dtype", "scaled", "spread", "total", "type_of", "zeros"]
+__all__ = [
+    "Elementwise",
+    "align",
+    "bilinear",
+    "check_axes",
+    "complex_dtype",
+    "full",
+    "p",
+    "real_dtype",
+    "scaled",
+    "spread",
+    "total",
+    "type_of",
+    "zeros",
+]

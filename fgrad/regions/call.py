@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.builder import trace
 from ..core.effects import Effects
 from ..core.ir import Eqn, Jaxpr, Var
 from ..core.primitive import Region, is_linear
-from ..core.trace import trace
 from ..core.types import ShapedArray
 from ..passes.interpret import interpret
 from ..passes.jvp import jvp_program
@@ -112,7 +112,11 @@ class Call(Region):
             jaxpr, ("transpose", linear, have, held), lambda: transposed_program(jaxpr, linear, have, held)
         )
         known = [x for x in xs if not is_linear(x)]
-        outs = iter(self.bind_program(program, [*known, *[c for c in cts if c is not None], *[a for a in accs if a is not None]], name))
+        outs = iter(
+            self.bind_program(
+                program, [*known, *[c for c in cts if c is not None], *[a for a in accs if a is not None]], name
+            )
+        )
         flags = iter(present)
         return [next(outs) if k and next(flags) else None for k in linear]
 
@@ -123,7 +127,9 @@ class Call(Region):
 
     def samples(self, draw: Any) -> Any:
         t = draw.type()
-        jaxpr, _ = trace(lambda x, w: [draw.registry.mul(draw.registry.sin(x), w), draw.registry.exp(x)], [t, t], "a sample")
+        jaxpr, _ = trace(
+            lambda x, w: [draw.registry.mul(draw.registry.sin(x), w), draw.registry.exp(x)], [t, t], "a sample"
+        )
         return [draw.array(t.shape), draw.array(t.shape)], {"jaxpr": jaxpr, "name": "sample"}
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.builder import trace
 from ..core.ir import Jaxpr
-from ..core.trace import trace
 from ..passes.linearize import linear_parts
 from .call import Call, interpret, memo, one_equation
 
@@ -21,7 +21,9 @@ def _recomputing(jaxpr: Jaxpr, active: tuple[bool, ...]) -> tuple[Jaxpr, tuple[b
         return interpret(linear, [*results[m : m + count], *args[n:]])
 
     types = [v.type for v in jaxpr.inputs]
-    found, _ = trace(program, [*types, *[t for t, a in zip(types, active, strict=True) if a]], "checkpoint", sites=False)
+    found, _ = trace(
+        program, [*types, *[t for t, a in zip(types, active, strict=True) if a]], "checkpoint", sites=False
+    )
     return found, out_active
 
 

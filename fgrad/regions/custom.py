@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.builder import trace
 from ..core.effects import Effects
 from ..core.errors import GradError, message
 from ..core.ir import Eqn, Jaxpr, Var
 from ..core.primitive import Region, is_linear, registry
-from ..core.trace import trace
 from ..core.types import ShapedArray
 from ..passes.interpret import interpret
 from ..passes.jvp import jvp_program
@@ -84,13 +84,13 @@ class CustomJvp(_Custom):
         ins = [v.type for v in linear.inputs[:count]] + [t for t, a in zip(types, active, strict=True) if a]
         return primal, trace(program, ins, "custom_jvp", sites=False)[0], count
 
-    def batch(self, size: int, mapped: Sequence[bool], *xs: Any, jaxpr: Jaxpr, rule: Jaxpr, captured: int, name: str) -> Any:
+    def batch(
+        self, size: int, mapped: Sequence[bool], *xs: Any, jaxpr: Jaxpr, rule: Jaxpr, captured: int, name: str
+    ) -> Any:
         mapped = tuple(mapped)
         body, marks = memo(jaxpr, ("batch all", mapped, size), lambda: batch_program(jaxpr, mapped, size, True))
         inexact = [m for m, t in zip(mapped[captured:], jaxpr.in_types[captured:], strict=True) if t.inexact]
-        ruled, _ = memo(
-            rule, ("batch all", mapped, size), lambda: batch_program(rule, [*mapped, *inexact], size, True)
-        )
+        ruled, _ = memo(rule, ("batch all", mapped, size), lambda: batch_program(rule, [*mapped, *inexact], size, True))
         return _results(self(*xs, jaxpr=body, rule=ruled, captured=captured, name=name), body), marks
 
     def samples(self, draw: Any) -> Any:
@@ -122,7 +122,11 @@ def split_linear(rule: Jaxpr, known: int, outs: int) -> tuple[Jaxpr, Jaxpr, int]
     residuals = list(needed)
     primal = Jaxpr(rule.inputs[:known], first, [*rule.outputs[:outs], *residuals], (), rule.sites)
     if any(a in linear_vars for a in rule.outputs[:outs]):
-        raise GradError(message("a custom_jvp rule whose primal output depends on tangents", do="return fun's value as the first result"))
+        raise GradError(
+            message(
+                "a custom_jvp rule whose primal output depends on tangents", do="return fun's value as the first result"
+            )
+        )
     fresh = {v: Var(v.type) for v in [*residuals, *rule.inputs[known:]]}
     moved = [Eqn(e.primitive, [fresh.get(a, a) for a in e.inputs], e.params, e.outputs, e.origin) for e in second]
     inputs = [fresh[v] for v in [*residuals, *rule.inputs[known:]]]
@@ -143,13 +147,19 @@ class CustomVjp(_Custom):
         found = iter(interpret(linear, [*residuals, *[t for t in tangents if t is not None]]))
         return outs, [next(found) if a else None for a in out_active]
 
-    def linearize(self, active: Sequence[bool], *xs: Any, jaxpr: Jaxpr, fwd: Jaxpr, bwd: Jaxpr, captured: int, name: str) -> Any:
+    def linearize(
+        self, active: Sequence[bool], *xs: Any, jaxpr: Jaxpr, fwd: Jaxpr, bwd: Jaxpr, captured: int, name: str
+    ) -> Any:
         active = tuple(active)
         _check_captured("the custom_vjp", active, captured, name)
         results = interpret(fwd, xs)
         n = len(jaxpr.outputs)
         residuals = results[n:]
-        linear = memo(bwd, ("linear", active, len(residuals)), lambda: self._linear(jaxpr, bwd, captured, active, len(residuals), name))
+        linear = memo(
+            bwd,
+            ("linear", active, len(residuals)),
+            lambda: self._linear(jaxpr, bwd, captured, active, len(residuals), name),
+        )
         return results[:n], residuals, tuple(t.inexact for t in jaxpr.out_types), linear
 
     @staticmethod
@@ -160,16 +170,26 @@ class CustomVjp(_Custom):
             ts = iter(args[count:])
             tangents = [next(ts) if a else None for a in active]
             filled = _filled(tangents[captured:], types[captured:])
-            return _results(custom_linear(*args[:count], *filled, bwd=bwd, residuals=count, name=name), _Outs(len(bwd.in_types) - count))
+            return _results(
+                custom_linear(*args[:count], *filled, bwd=bwd, residuals=count, name=name),
+                _Outs(len(bwd.in_types) - count),
+            )
 
         ins = [*bwd.in_types[:count], *[t for t, a in zip(types, active, strict=True) if a]]
         return trace(program, ins, "custom_vjp", sites=False)[0]
 
     def batch(
-        self, size: int, mapped: Sequence[bool], *xs: Any, jaxpr: Jaxpr, fwd: Jaxpr, bwd: Jaxpr, captured: int, name: str
+        self,
+        size: int,
+        mapped: Sequence[bool],
+        *xs: Any,
+        jaxpr: Jaxpr,
+        fwd: Jaxpr,
+        bwd: Jaxpr,
+        captured: int,
+        name: str,
     ) -> Any:
         mapped = tuple(mapped)
-        n = len(jaxpr.outputs)
         body, marks = memo(jaxpr, ("batch all", mapped, size), lambda: batch_program(jaxpr, mapped, size, True))
         ahead, _ = memo(fwd, ("batch all", mapped, size), lambda: batch_program(fwd, mapped, size, True))
         back, _ = memo(bwd, ("batch all", size), lambda: batch_program(bwd, [True] * len(bwd.inputs), size, True))
@@ -252,13 +272,18 @@ class CustomLinear(Region):
         n = len(body.outputs)
         return results[:n], results[n : n + count], out_active, linear
 
-    def transpose(self, cts: Sequence[Any], accs: Sequence[Any], *xs: Any, bwd: Jaxpr, residuals: int, name: str) -> Sequence[Any]:
+    def transpose(
+        self, cts: Sequence[Any], accs: Sequence[Any], *xs: Any, bwd: Jaxpr, residuals: int, name: str
+    ) -> Sequence[Any]:
         if any(is_linear(x) for x in xs[:residuals]):
             return super().transpose(cts, accs, *xs, bwd=bwd, residuals=residuals, name=name)
         filled = [zeros(t) if c is None else c for c, t in zip(cts, bwd.in_types[residuals:], strict=True)]
         outs = interpret(bwd, [*xs[:residuals], *filled])
         found = [o if is_linear(x) else None for o, x in zip(outs, xs[residuals:], strict=True)]
-        added = [a if c is None else c if a is None else registry.add(a, c) for a, c in zip(accs[residuals:], found, strict=True)]
+        added = [
+            a if c is None else c if a is None else registry.add(a, c)
+            for a, c in zip(accs[residuals:], found, strict=True)
+        ]
         return [*[None] * residuals, *added]
 
     def batch(self, size: int, mapped: Sequence[bool], *xs: Any, bwd: Jaxpr, residuals: int, name: str) -> Any:

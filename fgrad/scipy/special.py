@@ -15,7 +15,8 @@ import numpy as np
 from .. import numpy as fnp
 from ..core.errors import StaticArgumentError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, surface
+from ..core.surface import surface
+from ..core.trace import Tracer
 from ..nn import normalize
 from ..numpy.promote import cast, float_dtype, promote, sample
 

@@ -1,0 +1,161 @@
+"""Surface functions: what a user calls. Outside any trace they are NumPy; on a tracer they look their Call up and apply it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .calls import Function
+from .trace import STATIC, Tracer, apply, concrete, leaked, signature, state
+from .types import canonical, signature_of
+
+
+def surface(*, run: Callable[..., Any] | None = None, arity: int | None = 1) -> Callable[..., Any]:
+    """Decorator: make a surface function of its expansion.
+
+    `run` is NumPy's function with the same call; without it the rendered expansion runs. The result is a plain Python
+    function: outside any trace one test per operand and then NumPy.
+    """
+
+    def decorate(expand: Callable[..., Any]) -> Any:
+        function = Function(expand, run, arity, expand.__name__)
+        face = _FACES.get(arity, _general)(function)
+        face.__name__ = face.__qualname__ = expand.__name__
+        face.__doc__ = expand.__doc__
+        face.__module__ = expand.__module__
+        face.function = function
+        face.__wrapped__ = expand
+        return face
+
+    return decorate
+
+
+def run_untraced(function: Function, xs: Sequence[Any], statics: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """The function on concrete operands: NumPy's own, or the rendered expansion."""
+    if function.numpy is not None:
+        return function.numpy(*xs, *statics, **named)
+    xs = [canonical(x) for x in xs]
+    return function.call(tuple([signature_of(x) for x in xs]), _hashable(statics), _hashable(named)).run(*xs)
+
+
+def _unary(function: Function) -> Callable[..., Any]:
+    calls = function.calls
+
+    def face(x: Any, *statics: Any, **named: Any) -> Any:
+        if type(x) is not Tracer:
+            return run_untraced(function, (x,), statics, named)
+        if named:
+            call = function.call((x.sig,), _hashable(statics), _hashable(named))
+        elif statics:
+            try:
+                call = calls.get(((x.sig,), statics))
+            except TypeError:
+                call = None
+            call = call or function.call((x.sig,), _hashable(statics), {})
+        else:
+            call = calls.get((x.sig,)) or function.call((x.sig,), (), {})
+        trace = x.owner
+        if trace.done:
+            raise leaked(x)
+        builder = state.builder
+        if builder is not None and builder.level > trace.level:
+            trace = builder
+        return trace.apply1(call, x)
+
+    return face
+
+
+def _binary(function: Function) -> Callable[..., Any]:
+    traced = binary_operator(function)
+
+    def face(x: Any, y: Any, *statics: Any, **named: Any) -> Any:
+        if type(x) is not Tracer and type(y) is not Tracer:
+            return run_untraced(function, (x, y), statics, named)
+        if not statics and not named:
+            out = traced(x, y)
+            if out is NotImplemented:
+                signature_of(y if type(x) is Tracer else x)  # raises
+            return out
+        xs = tuple([v if type(v) is Tracer else canonical(v) for v in (x, y)])
+        return apply(function.call((signature(xs[0]), signature(xs[1])), _hashable(statics), _hashable(named)), xs)
+
+    return face
+
+
+def binary_operator(function: Function) -> Callable[[Any, Any], Any]:
+    """The function on two operands of which one is traced; NotImplemented where the other is no array and no number."""
+    get = function.calls.get
+
+    def operator(x: Any, y: Any) -> Any:
+        if type(x) is Tracer:
+            trace = x.owner
+            if type(y) is Tracer:
+                sigs = (x.sig, y.sig)
+                other = y.owner
+                if trace is not other:
+                    if other.done:
+                        raise leaked(y)
+                    if other.level > trace.level:
+                        trace, other = other, trace
+                    if other.done:
+                        raise leaked(x)
+            else:
+                cls = type(y)
+                if cls is float or cls is int:
+                    sigs = (x.sig, cls)
+                else:
+                    try:
+                        y = canonical(y)
+                    except TypeError:
+                        return NotImplemented
+                    sigs = (x.sig, signature_of(y))
+        else:
+            trace = y.owner
+            try:
+                x = canonical(x)
+            except TypeError:
+                return NotImplemented
+            sigs = (signature_of(x), y.sig)
+        if trace.done:
+            raise leaked(x if type(x) is Tracer else y)
+        builder = state.builder
+        if builder is not None and builder.level > trace.level:
+            trace = builder
+        return trace.apply2(get(sigs) or function.call(sigs, (), {}), x, y)
+
+    return operator
+
+
+def _general(function: Function) -> Callable[..., Any]:
+    arity = function.arity
+
+    def face(*args: Any, **named: Any) -> Any:
+        xs, statics = (args, ()) if arity is None else (args[:arity], args[arity:])
+        for x in xs:
+            if type(x) is Tracer:
+                break
+        else:
+            return run_untraced(function, xs, statics, named)
+        xs = tuple([x if type(x) is Tracer else canonical(x) for x in xs])
+        sigs = tuple([x.sig if type(x) is Tracer else signature_of(x) for x in xs])
+        return apply(function.call(sigs, _hashable(statics), _hashable(named)), xs)
+
+    return face
+
+
+_FACES: dict[int | None, Callable[[Function], Callable[..., Any]]] = {1: _unary, 2: _binary}
+
+
+def _hashable(x: Any) -> Any:
+    """Statics as dictionary keys: lists become tuples, arrays of integers nested tuples."""
+    if isinstance(x, tuple | list):
+        return tuple([_hashable(v) for v in x])
+    if isinstance(x, dict):
+        return {k: _hashable(v) for k, v in x.items()}
+    if isinstance(x, np.ndarray):
+        return _hashable(x.tolist())
+    if type(x) is Tracer:
+        concrete(x, "a traced value as a static argument (an axis, a shape, a length)", STATIC)
+    return x
