@@ -100,15 +100,21 @@ def main() -> int:
     row("30-step loop, new path each call", branching, lambda g: g(0.7, next(fresh) * 7919 % 65536), 0.4)
     for size, words in (("1 MB", 1 << 17), ("16 MB", 1 << 21)):
         x = rng.normal(size=words)
-        a, b, c = (peak_bytes(lambda g=g: g(x)) for g in gradients(large))
-        print(f"{'peak memory, six operations on ' + size:34s} {a / 1e6:9.1f} MB {b / 1e6:9.1f} MB {c / 1e6:9.1f} MB   {b / a:.2f}, {c / a:.2f}; 1.05")
+        a, b, c = (peak_bytes(lambda g=g, x=x: g(x)) for g in gradients(large))
+        print(
+            f"{'peak memory, six operations, ' + size:34s} {a / 1e6:9.1f} MB {b / 1e6:9.1f} MB {c / 1e6:9.1f} MB   "
+            f"{b / a:.2f}, {c / a:.2f}; 1.05"
+        )
     times = []
     for g in gradients(chain):
         start = time.perf_counter()
         g(0.5)
         times.append(time.perf_counter() - start)
     a, b, c = times
-    print(f"{'first call, chain of 30,000':34s} {a:11.3f}s {b:11.3f}s {c:11.3f}s   {b / a:.2f}, {c / a:.2f}; at most 0.5 s")
+    print(
+        f"{'first call, chain of 30,000':34s} {a:11.3f}s {b:11.3f}s {c:11.3f}s   "
+        f"{b / a:.2f}, {c / a:.2f}; at most 0.5 s"
+    )
     return 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from itertools import pairwise
 
 from timing import fair, machine
 
@@ -46,7 +47,7 @@ def measure(layers: int) -> tuple[int, float, float, float]:
         render_program(simple)
         marks.append(time.perf_counter())
     n = len(traced.eqns)
-    trace, rewrite, plan = ((b - a) / n * 1e6 for a, b in zip(marks, marks[1:], strict=False))
+    trace, rewrite, plan = ((b - a) / n * 1e6 for a, b in pairwise(marks))
     return n, trace, rewrite, plan
 
 

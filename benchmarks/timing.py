@@ -30,7 +30,9 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
-def alternate(functions: dict[str, Callable[[], object]], seconds: float = 1.0, blocks: int = 7) -> dict[str, tuple[float, float]]:
+def alternate(
+    functions: dict[str, Callable[[], object]], seconds: float = 1.0, blocks: int = 7
+) -> dict[str, tuple[float, float]]:
     """Median and best seconds a call of each function, measured in alternating blocks."""
     repeats = {}
     for name, f in functions.items():

@@ -8,9 +8,9 @@ np.float64(6.0)
 import importlib
 from typing import Any
 
+from . import numpy, tree
 from . import primitives as _primitives  # noqa: F401  (fills the registry)
 from . import regions as _regions  # noqa: F401
-from . import numpy, tree
 from .api import (
     ShapeDtypeStruct,
     checkpoint,

@@ -28,12 +28,14 @@ def away(x):
 
 # name, what NumPy or SciPy says, operands
 ELEMENTWISE = [
-    ("neg", np.negative, X), ("neg", np.negative, N), ("sign", np.sign, X), ("sign", np.sign, Z), ("floor", np.floor, X),
+    ("neg", np.negative, X), ("neg", np.negative, N), ("sign", np.sign, X), ("sign", np.sign, Z),
+    ("floor", np.floor, X),
     ("ceil", np.ceil, X), ("abs", np.abs, Z), ("abs", np.abs, N), ("exp", np.exp, Z), ("exp", np.exp, F),
     ("exp2", np.exp2, X), ("expm1", np.expm1, X), ("log", np.log, P), ("log1p", np.log1p, P), ("sin", np.sin, X),
     ("cos", np.cos, Z), ("tan", np.tan, X), ("asin", np.arcsin, P), ("acos", np.arccos, P), ("atan", np.arctan, X),
     ("sinh", np.sinh, X), ("cosh", np.cosh, X), ("tanh", np.tanh, X), ("asinh", np.arcsinh, X),
-    ("acosh", np.arccosh, P + 1), ("atanh", np.arctanh, P), ("sqrt", np.sqrt, P), ("rsqrt", lambda x: 1 / np.sqrt(x), P),
+    ("acosh", np.arccosh, P + 1), ("atanh", np.arctanh, P), ("sqrt", np.sqrt, P),
+    ("rsqrt", lambda x: 1 / np.sqrt(x), P),
     ("cbrt", np.cbrt, X), ("square", np.square, N), ("reciprocal", lambda x: 1 / x, P),
     ("logistic", scipy.special.expit, X), ("erf", scipy.special.erf, X), ("erfc", scipy.special.erfc, F),
     ("erf_inv", scipy.special.erfinv, P), ("lgamma", scipy.special.gammaln, P), ("digamma", scipy.special.digamma, P),
@@ -46,8 +48,10 @@ BINARY = [
     ("add", np.add, X, Y), ("add", np.add, Z, Z), ("sub", np.subtract, N, M), ("mul", np.multiply, X, Y),
     ("div", np.divide, X, Y), ("max", np.maximum, X, Y), ("min", np.minimum, N, M), ("rem", np.fmod, X, Y),
     ("pow", np.power, P, X), ("atan2", np.arctan2, X, Y), ("nextafter", np.nextafter, X, Y),
-    ("complex", lambda x, y: x + 1j * y, X, Y), ("eq", np.equal, N, M), ("ne", np.not_equal, Z, Z), ("lt", np.less, X, Y),
-    ("le", np.less_equal, N, M), ("gt", np.greater, X, Y), ("ge", np.greater_equal, B, B), ("bitwise_and", np.bitwise_and, N, M),
+    ("complex", lambda x, y: x + 1j * y, X, Y), ("eq", np.equal, N, M), ("ne", np.not_equal, Z, Z),
+    ("lt", np.less, X, Y),
+    ("le", np.less_equal, N, M), ("gt", np.greater, X, Y), ("ge", np.greater_equal, B, B),
+    ("bitwise_and", np.bitwise_and, N, M),
     ("bitwise_or", np.bitwise_or, B, ~B), ("bitwise_xor", np.bitwise_xor, N, M),
     ("shift_left", np.left_shift, N, np.abs(M)), ("shift_right_arithmetic", np.right_shift, N, np.abs(M)),
 ]  # fmt: skip
@@ -60,7 +64,7 @@ def extra(name):
 def same(f, want, *xs):
     """A function on arrays, traced by jit and batched over rows gives what NumPy does, with exactly its type."""
     got = f(*xs)
-    assert type(got) is type(want) or np.ndim(want) and isinstance(got, np.ndarray)
+    assert type(got) is type(want) or (np.ndim(want) and isinstance(got, np.ndarray))
     check_close(got, want)
     check_close(fgrad.jit(f)(*xs), want)
 
@@ -84,7 +88,7 @@ def test_binary(name, numpy, x, y):
     check_vmap(f, (x, y[0]), in_axes=(0, None))
 
 
-@pytest.mark.parametrize("name", ["sin", "tanh", "logistic", "erf", "cbrt", "bessel_i0e", "square", "exp2", "asinh", "atan"])
+@pytest.mark.parametrize("name", ["sin", "tanh", "logistic", "erf", "cbrt", "bessel_i1e", "square", "exp2", "asinh"])
 def test_derivatives_of_unary(name):
     check_grads(getattr(lax, name), (X,), order=2)
 
@@ -142,11 +146,11 @@ STRICT = [
     (lambda: lax.polygamma(0.5, X), TypeError, "polygamma: the order must be one integer known while tracing"),
     (lambda: lax.polygamma(-1, X), ValueError, "polygamma: the order must not be negative"),
     (lambda: lax.integer_pow(N, -1), ValueError, "integer_pow: integers have no negative integer powers"),
-    (lambda: lax.select(N, X, X), DtypeError, None),
-    (lambda: lax.select(B, X, F), DtypeError, None),
+    (lambda: lax.select(N, X, X), DtypeError, "select: the predicate must be boolean"),
+    (lambda: lax.select(B, X, F), DtypeError, "select_n: the cases have different dtypes"),
     (lambda: lax.select_n(B, X, X, X), DtypeError, "select_n: `which` must be boolean for at most two cases"),
     (lambda: lax.select_n(B), ShapeError, "select_n: there are no cases to select from"),
-    (lambda: lax.clamp(X[0], X, 1.0), ShapeError, None),
+    (lambda: lax.clamp(X[0], X, 1.0), ShapeError, "le: operands have different shapes"),
     (lambda: lax.convert_element_type(X, "U1"), LeafError, "arrays of dtype <U1 cannot be traced"),
     (lambda: lax.bitcast_convert_type(B, np.uint8), DtypeError, "bitcast_convert_type is not defined for booleans"),
     (lambda: lax.bitcast_convert_type(F, np.float64), ShapeError, "2 elements of float32 make one of float64"),
@@ -174,7 +178,7 @@ STRICT = [
     (lambda: lax.slice(X, (0,), (1,)), ShapeError, "slice: needs 2 starts, limits and strides"),
     (lambda: lax.index_in_dim(X, 3), OutOfBoundsError, "index 3 is out of bounds for axis 0 with size 3"),
     (lambda: lax.dynamic_slice(X, (0,), (1, 1)), ShapeError, "dynamic_slice: needs 2 start indices"),
-    (lambda: lax.dynamic_slice(X, (0.0, 0), (1, 1)), DtypeError, "dynamic_slice: start indices must be integer scalars"),
+    (lambda: lax.dynamic_slice(X, (0.0, 0), (1, 1)), DtypeError, "start indices must be integer scalars"),
     (lambda: lax.dynamic_slice(X, X, (1, 1)), ShapeError, "dynamic_slice: start indices must be a vector"),
     (lambda: lax.dynamic_slice(X, (0, 0), (4, 1)), ShapeError, "dynamic_slice: a window of (4, 1) does not fit"),
     (lambda: lax.dynamic_update_slice(X, F, (0, 0)), DtypeError, "dynamic_update_slice: the update has another dtype"),
@@ -182,8 +186,8 @@ STRICT = [
     (lambda: lax.reduce_sum(X, (2,)), ShapeError, "reduce_sum: axis 2 does not exist"),
     (lambda: lax.reduce_max(X[:0], (0,)), ShapeError, "reduce_max of no elements has no value"),
     (lambda: lax.reduce_and(N, (0,)), DtypeError, "reduce_and is not defined for integer operands"),
-    (lambda: lax.reduce(X, 0.0, lax.sub, (0,)), MissingRuleError, "reduce: the computation is none of add, mul, max, min"),
-    (lambda: lax.reduce(X, np.float32(0), lax.add, (0,)), DtypeError, "the initial value must be a scalar of the operand's dtype"),
+    (lambda: lax.reduce(X, 0.0, lax.sub, (0,)), MissingRuleError, "the computation is none of add, mul, max, min"),
+    (lambda: lax.reduce(X, np.float32(0), lax.add, (0,)), DtypeError, "must be a scalar of the operand's dtype"),
     (lambda: lax.argmax(X, 0, float), DtypeError, "argmax: indices need an integer dtype"),
     (lambda: lax.dot(np.ones((2, 2, 2)), X), ShapeError, "dot: the operands must be vectors or matrices"),
     (lambda: lax.dot(X, Y), ShapeError, "matrix product: summed axes (1,) of the left and (0,) of the right operand"),
@@ -203,8 +207,7 @@ def test_errors(case, traced):
     call, error, text = STRICT[case]
     with pytest.raises(error) as caught:
         fgrad.jit(lambda _: call())(1.0) if traced else call()
-    assert text is None or text in str(caught.value)
-    assert text is None or "do:" in str(caught.value)
+    assert text in str(caught.value) and "do:" in str(caught.value)
 
 
 def test_operands_that_are_traced_are_checked_too():
@@ -378,8 +381,8 @@ def test_cumlogsumexp_keeps_small_terms_beside_large_ones():
     want = [scipy.special.logsumexp(x[: i + 1]) for i in range(6)]
     check_close(lax.cumlogsumexp(x), np.array(want))
     check_close(lax.cumlogsumexp(x[::-1].copy(), reverse=True), np.array(want[::-1]))
-    # weights of the second element of two: e^-800 of each of two equal ones
-    assert fgrad.grad(lambda v: lax.cumlogsumexp(v)[1])(x)[:3].tolist() == [0.5, 0.5, 0.0]
+    weights = fgrad.grad(lambda v: lax.cumlogsumexp(v)[1])(x)
+    check_close(weights, np.array([0.5, 0.5, 0, 0, 0, 0]), rtol=1e-12)
     assert lax.cumlogsumexp(np.full(2, -np.inf)).tolist() == [-np.inf, -np.inf]
     assert fgrad.grad(lambda v: lax.cumlogsumexp(v)[2])(np.array([-np.inf, -np.inf, 0.0])).tolist() == [0.0, 0.0, 1.0]
 

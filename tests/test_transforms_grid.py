@@ -135,7 +135,7 @@ def test_vmap_of_wrapped_functions(wrapper, name):
 
 
 @pytest.mark.parametrize("name", FEW)
-@pytest.mark.parametrize(("outer", "inner"), itertools.product(WRAPPERS, repeat=2))
+@pytest.mark.parametrize(("outer", "inner"), list(itertools.product(WRAPPERS, repeat=2)))
 def test_pairs_of_wrappers(outer, inner, name):
     f, args = FUNCTIONS[name]
     g = WRAPPERS[outer](WRAPPERS[inner](f))
@@ -164,7 +164,7 @@ def scalar(x):
 THIRD = float(mpmath.diff(lambda x: mpmath.sin(x) * mpmath.exp(x / 2) / (1 + x * x), mpmath.mpf("0.7"), 3))
 
 
-@pytest.mark.parametrize("modes", itertools.product(DERIVATIVES, repeat=3), ids="-".join)
+@pytest.mark.parametrize("modes", list(itertools.product(DERIVATIVES, repeat=3)), ids="-".join)
 def test_third_derivatives_in_any_order_of_modes(modes):
     f = scalar
     for mode in modes:
@@ -173,7 +173,7 @@ def test_third_derivatives_in_any_order_of_modes(modes):
     assert fgrad.jit(f)(0.7) == pytest.approx(THIRD, rel=1e-12)
 
 
-@pytest.mark.parametrize("between", itertools.product(BETWEEN, repeat=3), ids="-".join)
+@pytest.mark.parametrize("between", list(itertools.product(BETWEEN, repeat=3)), ids="-".join)
 def test_third_derivatives_with_wrappers_between(between):
     for modes in (("grad", "jvp", "vjp"), ("linearize", "grad", "grad")):
         f = scalar
@@ -288,13 +288,8 @@ def test_aux_outputs(wrapper):
 def test_jacobians_of_pytrees(wrapper, jacobian):
     f, args = FUNCTIONS["pytree"]
     got = jacobian(WRAPPERS[wrapper](f))(*args)
-    want = tree.map(
-        lambda y: None,
-        f(*args),
-    )
     leaves, treedef = tree.flatten(args)
     call = lambda *xs: tree.leaves(f(*tree.unflatten(treedef, xs)))  # noqa: E731
-    assert want is not None
     blocks = []
     for k, y in enumerate(call(*leaves)):
         for i, x in enumerate(map(np.asarray, leaves)):

@@ -47,8 +47,8 @@ def vmap(
     """`fun` applied to every slice of its arguments along an axis, as one batched computation.
 
     in_axes: an int, None (not mapped), or a pytree of these that is a prefix of the positional arguments; keyword
-    arguments are mapped along axis 0. out_axes: the same for the result. axis_size: number of lanes, needed where nothing
-    is mapped. Values inside are abstract: Python cannot branch on them.
+    arguments are mapped along axis 0. out_axes: the same for the result. axis_size: number of lanes, needed where
+    nothing is mapped. Values inside are abstract: Python cannot branch on them.
 
     Errors: `AxisSizeError` for axes that are missing, out of range or of different sizes, naming the arguments.
 

@@ -209,8 +209,8 @@ class custom_vjp(_CustomRule):
     `fwd(*args) -> (value, residuals)` (any pytree) and `bwd(*nondiff, residuals, ct) -> tuple of cotangents`, one per
     differentiable argument, None for zero. The rules are traced: Python sees abstract values in them.
 
-    Errors: `GradError` where rules are missing or return no tuple of the right length, or where a traced value is closed
-    over; `LinearityError` in forward mode through a rule that is not linear in its cotangent.
+    Errors: `GradError` where rules are missing or return no tuple of the right length, or where a traced value is
+    closed over; `LinearityError` in forward mode through a rule that is not linear in its cotangent.
 
     >>> import fgrad
     >>> f = custom_vjp(lambda x: x * 3.0)

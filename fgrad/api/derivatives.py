@@ -284,9 +284,9 @@ def _matching(given: Any, treedef: Any, types: Sequence[Any], what: str) -> list
 def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """The value of `fun` and a function that maps cotangents of the value to cotangents of the primals.
 
-    primals: pytrees of arrays. Returns `(value, vjp_fun)` (with `has_aux`, `fun` returns `(value, aux)` and the result is
-    `(value, vjp_fun, aux)`). `vjp_fun(ct)` takes a pytree like the value and returns a tuple, one entry per primal; it
-    owns all it needs and may be called again. Cotangents of integer primals have dtype `float0`.
+    primals: pytrees of arrays. Returns `(value, vjp_fun)` (with `has_aux`, `fun` returns `(value, aux)` and the
+    result is `(value, vjp_fun, aux)`). `vjp_fun(ct)` takes a pytree like the value and returns a tuple, one entry per
+    primal; it owns all it needs and may be called again. Cotangents of integer primals have dtype `float0`.
 
     Errors: `TreeError` and `ShapeError` for a cotangent that does not match the value, naming the path.
 
@@ -331,7 +331,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
 def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """The value of `fun` and its derivative in the direction `tangents`.
 
-    primals, tangents: tuples of pytrees of equal structure, shapes and dtypes (tangents of integers: anything, ignored).
+    primals, tangents: tuples of pytrees of equal structure, shapes and dtypes (those of integers are ignored).
     Returns `(value, tangent)`, with `has_aux` `(value, tangent, aux)`.
 
     Errors: `TreeError` and `ShapeError` where tangents do not match the primals.
@@ -425,7 +425,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
 def hvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The Hessian of a scalar function times a vector, without the Hessian (Pearlmutter 1994): forward over reverse.
 
-    primals, tangents: tuples of pytrees as for `jvp`. Returns one pytree like the primals (a tuple if there are several).
+    primals, tangents: tuples of pytrees as for `jvp`. Returns a pytree like the primals (a tuple if there are several).
 
     >>> hvp(lambda x: (x**3).sum(), (np.array([1.0, 2.0]),), (np.array([1.0, 0.0]),))
     array([6., 0.])

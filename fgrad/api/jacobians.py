@@ -37,7 +37,7 @@ def _check_jacobian(types: Sequence[Any], holomorphic: bool, what: str) -> None:
                 message(
                     f"{what} must be {'complex' if holomorphic else 'real floating'}",
                     got=t,
-                    do="use holomorphic=True for complex differentiable functions, or differentiate real and imaginary parts",
+                    do="use holomorphic=True for holomorphic functions, or differentiate real and imaginary parts",
                 )
             )
 
@@ -143,7 +143,9 @@ def jacfwd(
 def jacrev(
     fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False
 ) -> Callable[..., Any]:
-    """A function that returns the Jacobian of `fun`, row by row in reverse mode: for few outputs. Shapes as in `jacfwd`.
+    """A function that returns the Jacobian of `fun`, row by row in reverse mode: for few outputs.
+
+    Shapes as in `jacfwd`.
 
     >>> jacrev(lambda x: x[0] * x[1])(np.array([2.0, 3.0]))
     array([3., 2.])
@@ -154,7 +156,7 @@ def jacrev(
 def jacobian(
     fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False
 ) -> Callable[..., Any]:
-    """A function that returns the Jacobian of `fun` in the cheaper mode: forward if there are fewer inputs than outputs.
+    """A function that returns the Jacobian of `fun` in the cheaper mode: forward if inputs are fewer than outputs.
 
     >>> jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
     array([[2., 0.],

@@ -344,8 +344,8 @@ def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[..., Any]:
     """The transpose of a function that is linear in all its arguments.
 
-    primals: arrays or `ShapeDtypeStruct`s, of which only the types are used. The result maps cotangents of the value to a
-    tuple of cotangents of the arguments, in the pairing <a, b> = Re sum(a * b).
+    primals: arrays or `ShapeDtypeStruct`s, of which only the types are used. The result maps cotangents of the value to
+    a tuple of cotangents of the arguments, in the pairing <a, b> = Re sum(a * b).
 
     Errors: `LinearityError` if the function is not linear.
 

@@ -59,7 +59,7 @@ class Builder(Trace):
         """The operand that stands for `x` here: a variable of this program, a captured value, or a literal."""
         if type(x) is Tracer:
             if x.owner is self:
-                return x.value
+                return x.value  # type: ignore[no-any-return]
             if x.owner.done:
                 raise leaked(x)
             if x.owner.level > self.level:
@@ -161,7 +161,7 @@ def expand_records(records: Sequence[Any], builder: Builder) -> tuple[list[Eqn],
 
 @contextmanager
 def located() -> Iterator[Callable[[Jaxpr, Eqn], None]]:
-    """Within it, the yielded function says which equation a pass is at, so that what it records keeps the user's line."""
+    """Within it, the yielded function says which equation a pass is at: what it records then keeps the user's line."""
     before = state.site
 
     def at(jaxpr: Jaxpr, e: Eqn) -> None:
@@ -226,4 +226,4 @@ def trace_internal(f: Callable[..., Sequence[Any]], sigs: Sequence[Signature]) -
     return renderer.simplify(jaxpr), out_sigs
 
 
-renderer.trace = trace_internal  # type: ignore[method-assign]
+renderer.trace = trace_internal

@@ -10,7 +10,7 @@ them on the Call too, so at run time every transformation costs a look-up.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from .effects import NONE
 from .ir import Eqn, Jaxpr, Var
@@ -24,7 +24,7 @@ class Call:
     """One operation on operands of known signatures.
 
     `run(*values)` computes it with NumPy (one output bare, several as a tuple); `jaxpr` says what it means; `derived`
-    holds what transformations made of it, by their own keys, and `rules` its linearizations by active operands (as bits).
+    holds what transformations made of it, by their own keys, `rules` its linearizations by active operands (as bits).
     """
 
     __slots__ = (
@@ -139,13 +139,13 @@ class Function:
         if numpy is not None:
             run = (lambda *xs: numpy(*xs, *statics, **named)) if statics or named else numpy
             if single and out_sigs[0] in WEAK:
-                plain, scalar = run, out_sigs[0]
+                plain, scalar = run, cast(Callable[[Any], Any], out_sigs[0])
                 run = lambda *xs: scalar(plain(*xs))  # noqa: E731
         return Call(self.__name__, sigs, out_sigs, jaxpr=jaxpr, run=run, single=single)
 
 
 class _Renderer:
-    """Slots that later folders fill: how expansions are traced and simplified, how a strict program becomes NumPy code."""
+    """Slots that later folders fill: how expansions are traced and simplified, how a program becomes NumPy code."""
 
     trace: Callable[[Callable[..., Sequence[Any]], Sequence[Signature]], tuple[Jaxpr, list[Signature]]]
     simplify: Callable[[Jaxpr], Jaxpr] = staticmethod(lambda jaxpr: jaxpr)

@@ -22,7 +22,7 @@ def check(jaxpr: Jaxpr, after: str = "tracing") -> None:
     """Raise `ProgramError` if a program is malformed.
 
     Every variable is defined once, before its uses; every equation's output types are what its primitive says; params
-    are hashable and hold no arrays; bodies of regions are closed and well-formed; consts have the types of their inputs.
+    are hashable and hold no arrays; bodies of regions are closed and well-formed; consts have their inputs' types.
     """
     known: set[Var] = set()
 

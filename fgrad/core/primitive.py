@@ -45,7 +45,7 @@ class Primitive:
     """Base class. Subclasses state rules; what is left out raises `MissingRuleError` when it is needed."""
 
     name: str
-    # Operands that an equation may read as anything that NumPy broadcasts to their type: renderers skip broadcasts there.
+    # Operands may come as anything that NumPy broadcasts to their type: renderers skip broadcasts there.
     broadcasts: bool = False
     # Cheap scalar arithmetic: equations whose operands are all literals are folded while tracing.
     folds: bool = False

@@ -1,4 +1,4 @@
-"""Surface functions: what a user calls. Outside any trace they are NumPy; on a tracer they look their Call up and apply it."""
+"""Surface functions: what a user calls. Outside any trace they are NumPy; on a tracer they look up their Call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def surface(*, run: Callable[..., Any] | None = None, arity: int | None = 1) -> 
 
     def decorate(expand: Callable[..., Any]) -> Any:
         function = Function(expand, run, arity, expand.__name__)
-        face = _FACES.get(arity, _general)(function)
+        face: Any = _FACES.get(arity, _general)(function)
         face.__name__ = face.__qualname__ = expand.__name__
         face.__doc__ = expand.__doc__
         face.__module__ = expand.__module__
@@ -50,10 +50,10 @@ def _unary(function: Function) -> Callable[..., Any]:
             call = function.call((x.sig,), _hashable(statics), _hashable(named))
         elif statics:
             try:
-                call = calls.get(((x.sig,), statics))
+                found = calls.get(((x.sig,), statics))
             except TypeError:
-                call = None
-            call = call or function.call((x.sig,), _hashable(statics), {})
+                found = None
+            call = found or function.call((x.sig,), _hashable(statics), {})
         else:
             call = calls.get((x.sig,)) or function.call((x.sig,), (), {})
         trace = x.owner

@@ -234,7 +234,7 @@ def _refuse(x: Tracer, what: str, do: str) -> NoReturn:
 
 
 def unmasked(error: ValueError) -> BaseException:
-    """NumPy wraps what float(x) raises in `ndarray[i] = x` into "setting an array element with a sequence": undo that."""
+    """NumPy wraps what `ndarray[i] = x` raises into "setting an array element with a sequence": undo that."""
     return error.__cause__ if isinstance(error.__cause__, FgradError) else error
 
 
@@ -322,7 +322,7 @@ def primitive_call(primitive: Primitive, types: tuple[ShapedArray, ...], params:
     return call
 
 
-binder.bind = bind  # type: ignore[method-assign]
+binder.bind = bind
 
 
 def stage(primitive: Primitive, *xs: Any, **params: Any) -> Any:

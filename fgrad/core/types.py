@@ -93,7 +93,7 @@ WEAK_OF_KIND = {"b": bool, "i": int, "u": int, "f": float, "c": complex}
 
 def aval_of(signature: Signature) -> ShapedArray:
     """The array type behind a signature."""
-    return WEAK[signature] if type(signature) is type else signature  # type: ignore[index,return-value]
+    return WEAK[signature] if type(signature) is type else signature  # type: ignore[return-value]
 
 
 _SIGNATURES: dict[type, Signature] = {cls: cls for cls in WEAK}

@@ -320,6 +320,9 @@ def select(pred: Array, on_true: Array, on_false: Array) -> Array:
     >>> lax.select(np.array([True, False]), np.array([1, 2]), np.array([3, 4]))
     array([1, 4])
     """
+    pred = strict(pred)
+    if pred.dtype != np.bool_:
+        raise DtypeError(message("select: the predicate must be boolean", got=pred.dtype, do="compare first"))
     return select_n(pred, on_false, on_true)
 
 
@@ -340,6 +343,9 @@ def select_n(which: Array, *cases: Array) -> Array:
     if which.dtype.kind not in "biu" or (which.dtype == np.bool_ and len(xs) > 2):
         what = "select_n: `which` must be boolean for at most two cases, else hold integers"
         raise DtypeError(message(what, got=f"{len(xs)} cases, which: {which.dtype}", do="convert it first"))
+    if any(x.dtype != xs[0].dtype for x in xs):
+        got = ", ".join(str(x.dtype) for x in xs)
+        raise DtypeError(message("select_n: the cases have different dtypes", got=got, do="convert them first"))
     if not which.shape and xs[0].shape:
         which = p.broadcast_in_dim(which, shape=tuple(xs[0].shape), dims=())
     out = xs[-1]

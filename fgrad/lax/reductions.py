@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, MissingRuleError, ShapeError, message
 from ..core.builder import trace_internal
+from ..core.errors import DtypeError, MissingRuleError, ShapeError, message
 from ..core.types import shaped
 from ..primitives.family import p
 from .operands import Array, apply, axes_of, axis_of, dtype_of, ints, operands, strict

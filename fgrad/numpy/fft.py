@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import ShapeError, message
+from ..core.errors import DtypeError, ShapeError, message
 from ..core.primitive import registry as p
 from ..core.surface import surface
 from ..core.types import complex_dtype, real_dtype
@@ -64,6 +64,10 @@ def _transform(x: Any, name: str, s: Any, axes: Any, norm: str | None) -> Any:
                 got=f"{x.shape}, {lengths} points",
                 do="give n or s",
             )
+        )
+    if kind == "rfft" and x.dtype.kind == "c":
+        raise DtypeError(
+            message(f"{name} takes real signals", got=x.aval, do="transform x.real, or use the complex fft")
         )
     real = real_dtype(x.dtype if x.dtype.kind in "fc" else np.dtype(np.float64))
     half = real == np.float16

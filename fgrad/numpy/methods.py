@@ -67,7 +67,8 @@ def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any
     if out is not None and any(o is not None for o in (out if isinstance(out, tuple) else (out,))):
         raise MutationError(
             message(
-                f"np.{ufunc.__name__} cannot write a traced result into an ndarray (out=, or ndarray {_SIGNS.get(ufunc.__name__, 'op')}= x)",
+                f"np.{ufunc.__name__} cannot write a traced result into an ndarray "
+                f"(out=, or ndarray {_SIGNS.get(ufunc.__name__, 'op')}= x)",
                 got=f"a traced {self.aval}",
                 do="write y = y + x instead of y += x: the result is then traced as well",
             )
@@ -89,7 +90,15 @@ def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any
     return f(*inputs, **kwargs)
 
 
-_SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "floor_divide": "//", "remainder": "%"}
+_SIGNS = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
+    "power": "**",
+    "floor_divide": "//",
+    "remainder": "%",
+}
 
 
 def _array_function(self: Any, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -101,7 +110,11 @@ def _array_function(self: Any, func: Any, types: Any, args: Any, kwargs: Any) ->
         raise _unsupported(f"{func.__module__}.{func.__name__}")
     if kwargs.get("out") is not None:
         raise MutationError(
-            message(f"np.{func.__name__} cannot write a traced result into an ndarray (out=)", got=f"a traced {self.aval}", do="use the returned value")
+            message(
+                f"np.{func.__name__} cannot write a traced result into an ndarray (out=)",
+                got=f"a traced {self.aval}",
+                do="use the returned value",
+            )
         )
     kwargs.pop("out", None)
     return f(*args, **kwargs)

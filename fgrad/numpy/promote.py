@@ -72,7 +72,9 @@ def broadcast(x: Any, shape: tuple[int, ...]) -> Any:
         return x
     lead = len(shape) - len(old)
     if lead < 0 or any(n != m and n != 1 for n, m in zip(old, shape[lead:], strict=True)):
-        raise ShapeError(message(f"shape {old} does not broadcast to {shape}", got=old, do="insert or repeat axes first"))
+        raise ShapeError(
+            message(f"shape {old} does not broadcast to {shape}", got=old, do="insert or repeat axes first")
+        )
     return p.broadcast_in_dim(x, shape=shape, dims=tuple(range(lead, len(shape))))
 
 

@@ -157,8 +157,8 @@ def sort_complex(a: Any) -> Any:
     array([1.+0.j, 2.+0.j])
     """
     y = _sort(a, -1, False)
-    small = y.dtype.kind in "bhiu" and y.dtype.itemsize <= 2
-    return y if y.dtype.kind == "c" else y.astype(np.complex64 if small or y.dtype == np.float32 else np.complex128)
+    small = y.dtype.kind in "iu" and y.dtype.itemsize <= 2
+    return y if y.dtype.kind == "c" else y.astype(np.complex64 if small else np.complex128)
 
 
 @traced(np.lexsort, sequences=True)

@@ -28,10 +28,11 @@ def _define(name: str, expand: Callable[..., Any], run: Any, arity: int) -> Call
     numpy = getattr(np, name)
     expand.__name__ = name
     expand.__module__ = __name__
+    arguments = ", ".join(_EXAMPLES.get(name, ("0.5", "0.25"))[:arity])
     expand.__doc__ = f"""numpy.{name} on arrays and tracers: elementwise, operands broadcast and promote as in NumPy 2.
 
     >>> from fgrad import numpy as fnp
-    >>> fnp.{name}({", ".join(_EXAMPLES.get(name, ("0.5", "0.25"))[:arity])}) == np.{name}({", ".join(_EXAMPLES.get(name, ("0.5", "0.25"))[:arity])})
+    >>> fnp.{name}({arguments}) == np.{name}({arguments})
     np.True_
     """
     made = surface(run=run, arity=arity)(expand)
@@ -42,8 +43,9 @@ def _define(name: str, expand: Callable[..., Any], run: Any, arity: int) -> Call
 
 _ALIASES = {"absolute": ("abs",), "conjugate": ("conj",)}
 _EXAMPLES = {
-    "arccosh": ("1.5",), "bitwise_and": ("6", "3"), "bitwise_or": ("6", "3"), "bitwise_xor": ("6", "3"), "gcd": ("6", "4"), "lcm": ("6", "4"),
-    "invert": ("6",), "left_shift": ("3", "2"), "right_shift": ("12", "2"), "ldexp": ("0.5", "2"), "bitwise_count": ("6",),
+    "arccosh": ("1.5",), "bitwise_and": ("6", "3"), "bitwise_or": ("6", "3"), "bitwise_xor": ("6", "3"),
+    "gcd": ("6", "4"), "lcm": ("6", "4"), "invert": ("6",),
+    "left_shift": ("3", "2"), "right_shift": ("12", "2"), "ldexp": ("0.5", "2"), "bitwise_count": ("6",),
 }  # fmt: skip
 
 
@@ -66,7 +68,9 @@ def _unary(name: str, function: Callable[[Any], Any], run: Any = None) -> Callab
     return _define(name, expand, run or getattr(np, name), 1)
 
 
-def _binary(name: str, function: Callable[[Any, Any], Any], run: Any = None, *, weak: bool = False, floats: bool = False) -> Callable[..., Any]:
+def _binary(
+    name: str, function: Callable[[Any, Any], Any], run: Any = None, *, weak: bool = False, floats: bool = False
+) -> Callable[..., Any]:
     """Functions of two operands at their common dtype. `weak`: an operator of Python, which keeps weakness."""
 
     def expand(x: Any, y: Any) -> Any:
@@ -122,11 +126,18 @@ conjugate = conj = _unary("conjugate", lambda x: p.conj(x) if x.dtype.kind == "c
 isfinite = _unary("isfinite", lambda x: p.is_finite(_inexact(x)))
 isnan = _unary("isnan", lambda x: p.is_nan(_inexact(x)))
 isinf = _unary("isinf", lambda x: _infinite(_inexact(x)))
-signbit = _unary("signbit", lambda x: p.lt(p.copysign(p.abs(_inexact(x)) if x.dtype.kind != "f" else p.select(p.is_nan(x), p.mul(x, 0), x), x), 0))
+signbit = _unary(
+    "signbit",
+    lambda x: p.lt(
+        p.copysign(p.abs(_inexact(x)) if x.dtype.kind != "f" else p.select(p.is_nan(x), p.mul(x, 0), x), x), 0
+    ),
+)
 fabs = _unary("fabs", lambda x: p.abs(_inexact(x)))
 invert = bitwise_not = _unary("invert", lambda x: p.bit_not(x))
 logical_not = _unary("logical_not", lambda x: p.bit_not(_truth(x)))
-bitwise_count = _unary("bitwise_count", lambda x: cast(p.population_count(p.abs(x) if x.dtype.kind == "i" else x), np.uint8))
+bitwise_count = _unary(
+    "bitwise_count", lambda x: cast(p.population_count(p.abs(x) if x.dtype.kind == "i" else x), np.uint8)
+)
 
 
 def _infinite(x: Any) -> Any:
@@ -157,7 +168,10 @@ remainder = mod = _binary("remainder", lambda x, y: p.rem(x, y), weak=True)
 fmod = _binary("fmod", lambda x, y: p.fmod(x, y))
 _power = _binary("power", lambda x, y: p.pow(x, y), weak=True)
 ROUTES[np.true_divide], ROUTES[np.mod] = divide, remainder
-float_power = _binary("float_power", lambda x, y: p.pow(cast(x, np.result_type(x.dtype, np.float64)), cast(y, np.result_type(y.dtype, np.float64))))
+float_power = _binary(
+    "float_power",
+    lambda x, y: p.pow(cast(x, np.result_type(x.dtype, np.float64)), cast(y, np.result_type(y.dtype, np.float64))),
+)
 maximum = _binary("maximum", lambda x, y: p.max(x, y))
 minimum = _binary("minimum", lambda x, y: p.min(x, y))
 fmax = _binary("fmax", lambda x, y: p.select(_nan(x), y, p.select(_nan(y), x, p.max(x, y))))
@@ -193,7 +207,11 @@ def _comparison(name: str, primitive: str, run: Any) -> Callable[..., Any]:
     def expand(x: Any, y: Any) -> Any:
         x, y = promote(x, y)
         if x.dtype.kind == "c" and primitive not in ("eq", "ne"):
-            raise DtypeError(message(f"{name}: complex numbers have no order", got=x.dtype, do="compare real parts or absolute values"))
+            raise DtypeError(
+                message(
+                    f"{name}: complex numbers have no order", got=x.dtype, do="compare real parts or absolute values"
+                )
+            )
         return apply(x, y)
 
     return _define(name, expand, run, 2)
@@ -263,5 +281,9 @@ OPERATORS.update(
 OPERATORS["and"], OPERATORS["or"], OPERATORS["xor"] = bitwise_and, bitwise_or, bitwise_xor
 UNARY_OPERATORS = {"neg": negative, "pos": positive, "abs": absolute, "invert": invert}
 
-__all__ = [n for n, v in list(globals().items()) if callable(v) and getattr(v, "function", None) is not None and not n.startswith("_")]
+__all__ = [
+    n
+    for n, v in list(globals().items())
+    if callable(v) and getattr(v, "function", None) is not None and not n.startswith("_")
+]
 __all__ += ["pow", "power"]

@@ -30,7 +30,7 @@ LARGE = 1024  # elements: below, a fresh NumPy result is cheaper than `out=`
 
 
 class Rendered:
-    """A rendered program: `function`, its `source`, which results are `fresh` (own their memory), whose they are (`present`)."""
+    """A rendered program: `function`, `source`, which results are `fresh` (own their memory) and `present`."""
 
     __slots__ = ("fresh", "function", "present", "source")
 
@@ -181,15 +181,15 @@ class _Renderer:
             if type(s) is type and not (s is int and all(e.primitive.indexes for e in jaxpr.eqns if v in e.inputs)):
                 # a Python scalar: from here on strict
                 self.lines.append(f"{self.name(v)} = {self.bind('scalar', aval_of(s).dtype.type)}({self.name(v)})")
+        held = set(jaxpr.inputs[:consts])
         for e in jaxpr.eqns:
             self.equation(e)
             self.origins += [e.origin] * (len(self.lines) - len(self.origins))
             for a in e.inputs:
                 if type(a) is Var:
                     self.uses[a] -= 1
-                    if self.uses[a] == 0 and a.type.size >= LARGE and a not in jaxpr.inputs[:consts]:
-                        if a not in e.outputs and self.names.get(a):
-                            self.lines.append(f"{self.names[a]} = None")
+                    if not self.uses[a] and a.type.size >= LARGE and a not in held:
+                        self.lines.append(f"{self.names[a]} = None")
         results, fresh, seen = [], [], set()
         for a in jaxpr.outputs:
             results.append(self.full(a))
@@ -269,4 +269,4 @@ def _site_of(
     return sites[origin] if 0 <= origin < len(sites) else None
 
 
-renderer.render = lambda call: render(call).function  # type: ignore[method-assign]
+renderer.render = lambda call: render(call).function

@@ -30,7 +30,8 @@ class Rule:
     """
 
     __slots__ = (
-        "_pulls", "_push", "accumulates", "active", "adding", "call", "copy", "fresh", "function", "linear", "out_active", "pick", "residual", "run", "save",
+        "_pulls", "_push", "accumulates", "active", "adding", "call", "copy", "fresh", "function", "linear",
+        "out_active", "pick", "residual", "run", "save",
     )  # fmt: skip
 
     def __init__(self, call: Call, active: tuple[int, ...]):
@@ -162,7 +163,7 @@ def _picker(save: tuple[int, ...]) -> Callable[[Sequence[Any]], Sequence[Any]]:
 
 
 def _tangents(jaxpr: Jaxpr, xs: Sequence[Any], ys: Sequence[Any], tangents: dict[int, Any]) -> list[Any]:
-    """Tangents of the outputs of a program of leaf primitives, by their rules; its outputs' values are given as `ys`."""
+    """Tangents of the outputs of a program of leaf primitives, by their rules; the outputs are given as `ys`."""
     consts = len(jaxpr.consts)
     env: dict[Any, Any] = dict(zip(jaxpr.inputs, [*jaxpr.consts, *xs], strict=True))
     known = {a: y for a, y in zip(jaxpr.outputs, ys, strict=True) if type(a) is Var}

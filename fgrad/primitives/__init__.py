@@ -2,4 +2,17 @@
 
 from . import bits, dot, elementwise, fft, index, linalg, reduce, rng, shape, solves, sort, special_functions
 
-__all__ = ["bits", "dot", "elementwise", "fft", "index", "linalg", "reduce", "rng", "shape", "solves", "sort", "special_functions"]
+__all__ = [
+    "bits",
+    "dot",
+    "elementwise",
+    "fft",
+    "index",
+    "linalg",
+    "reduce",
+    "rng",
+    "shape",
+    "solves",
+    "sort",
+    "special_functions",
+]

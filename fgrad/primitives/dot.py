@@ -31,13 +31,15 @@ class DotGeneral(Primitive):
             if [x.shape[i] for i in a] != [w.shape[i] for i in b]:
                 raise ShapeError(
                     message(
-                        f"matrix product: {what} axes {a} of the left and {b} of the right operand have different sizes",
+                        f"matrix product: {what} axes {a} of the left and {b} of the right operand differ in size",
                         got=f"{x} and {w}",
                         do="check the shapes; a transposed operand is the usual cause",
                     )
                 )
         if x.dtype != w.dtype:
-            raise DtypeError(message("dot_general: operands have different dtypes", got=f"{x} and {w}", do="convert first"))
+            raise DtypeError(
+                message("dot_general: operands have different dtypes", got=f"{x} and {w}", do="convert first")
+            )
         shape = [x.shape[a] for a in batch[0]]
         shape += [x.shape[a] for a in _free(x.ndim, contract[0], batch[0])]
         shape += [w.shape[a] for a in _free(w.ndim, contract[1], batch[1])]
@@ -64,10 +66,14 @@ class DotGeneral(Primitive):
         b, m, k, n = size(x, batch[0]), size(x, xf), size(x, contract[0]), size(w, wf)
         x_shape = (b, m, k) if batch[0] else (m, k)
         w_shape = (b, k, n) if batch[0] else (k, n)
-        if not contract[0] and not k == 0:
+        if not contract[0] and k != 0:
             # no sum: a product that broadcasts is faster than a matrix product of depth one
-            return lambda x, w: np.multiply(x.transpose(x_axes).reshape(*x_shape), w.transpose(w_axes).reshape(*w_shape)).reshape(out.shape)
-        return lambda x, w: np.matmul(x.transpose(x_axes).reshape(x_shape), w.transpose(w_axes).reshape(w_shape)).reshape(out.shape)[()]
+            return lambda x, w: np.multiply(
+                x.transpose(x_axes).reshape(*x_shape), w.transpose(w_axes).reshape(*w_shape)
+            ).reshape(out.shape)
+        return lambda x, w: np.matmul(
+            x.transpose(x_axes).reshape(x_shape), w.transpose(w_axes).reshape(w_shape)
+        ).reshape(out.shape)[()]
 
     def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, w: Any, **params: Any) -> Sequence[Any]:
         t, u = tangents

@@ -33,7 +33,12 @@ def _mul0(a: Any, b: Any) -> Any:
 
 neg = Elementwise("neg", np.negative, d=[-1], takes=_NUMBER, infix="-", pull=lambda ct, x: (p.neg(ct),))
 add = Elementwise(
-    "add", np.add, d=[1, 1], takes="biufc", infix="+", pull=lambda ct, x, w: (ct if is_linear(x) else None, ct if is_linear(w) else None)
+    "add",
+    np.add,
+    d=[1, 1],
+    takes="biufc",
+    infix="+",
+    pull=lambda ct, x, w: (ct if is_linear(x) else None, ct if is_linear(w) else None),
 )
 sub = Elementwise(
     "sub", np.subtract, d=[1, -1], takes=_NUMBER, infix="-",
@@ -78,15 +83,22 @@ pow = Elementwise(
 )  # fmt: skip
 sqrt = Elementwise("sqrt", np.sqrt, d=[lambda y, x: p.div(0.5, y)], domain="positive")
 rsqrt = Elementwise(
-    "rsqrt", lambda x: np.true_divide(np.asarray(x).dtype.type(1), np.sqrt(x)), d=[lambda y, x: p.div(p.mul(y, -0.5), x)], domain="positive"
+    "rsqrt",
+    lambda x: np.true_divide(np.asarray(x).dtype.type(1), np.sqrt(x)),
+    d=[lambda y, x: p.div(p.mul(y, -0.5), x)],
+    domain="positive",
 )
 cbrt = Elementwise("cbrt", np.cbrt, takes=_REAL, d=[lambda y, x: p.div(1 / 3, p.square(y))], domain="nonzero")
 abs = Elementwise(
     "abs", np.absolute, takes=_NUMBER, gives=real_dtype, domain="nonzero",
-    tangent=lambda ts, y, x: p.mul0(p.sign(x), ts[0]) if x.dtype.kind == "f" else p.real(p.mul0(p.conj(p.sign(x)), ts[0])),
+    tangent=lambda ts, y, x: (
+        p.mul0(p.sign(x), ts[0]) if x.dtype.kind == "f" else p.real(p.mul0(p.conj(p.sign(x)), ts[0]))
+    ),
 )  # fmt: skip
 sign = Elementwise("sign", np.sign, tangent=lambda ts, y, x: _turned(ts[0], y, x), takes=_NUMBER, domain="nonzero")
-copysign = Elementwise("copysign", np.copysign, takes=_REAL, d=[lambda y, x, w: p.mul(p.sign(x), p.copysign(full(1, type_of(w)), w)), None])
+copysign = Elementwise(
+    "copysign", np.copysign, takes=_REAL, d=[lambda y, x, w: p.mul(p.sign(x), p.copysign(full(1, type_of(w)), w)), None]
+)
 
 
 def _turned(t: Any, y: Any, x: Any) -> Any:
@@ -124,7 +136,9 @@ sin = Elementwise("sin", np.sin, d=[lambda y, x: p.cos(x)])
 cos = Elementwise("cos", np.cos, d=[lambda y, x: p.neg(p.sin(x))])
 tan = Elementwise("tan", np.tan, d=[lambda y, x: p.add(p.square(y), 1)], domain="unit")
 asin = Elementwise("asin", np.arcsin, d=[lambda y, x: p.reciprocal(p.sqrt(p.sub(1, p.square(x))))], domain="unit")
-acos = Elementwise("acos", np.arccos, d=[lambda y, x: p.neg(p.reciprocal(p.sqrt(p.sub(1, p.square(x)))))], domain="unit")
+acos = Elementwise(
+    "acos", np.arccos, d=[lambda y, x: p.neg(p.reciprocal(p.sqrt(p.sub(1, p.square(x)))))], domain="unit"
+)
 atan = Elementwise("atan", np.arctan, d=[lambda y, x: p.reciprocal(p.add(p.square(x), 1))], domain="unit")
 atan2 = Elementwise(
     "atan2", np.arctan2, takes=_REAL, domain=["nonzero", "nonzero"],
@@ -133,31 +147,61 @@ atan2 = Elementwise(
         lambda y, x, w: p.neg(p.div(x, p.add(p.square(x), p.square(w)))),
     ],
 )  # fmt: skip
-hypot = Elementwise("hypot", np.hypot, takes=_REAL, d=[lambda y, x, w: p.div(x, y), lambda y, x, w: p.div(w, y)], domain="nonzero")
+hypot = Elementwise(
+    "hypot", np.hypot, takes=_REAL, d=[lambda y, x, w: p.div(x, y), lambda y, x, w: p.div(w, y)], domain="nonzero"
+)
 sinh = Elementwise("sinh", np.sinh, d=[lambda y, x: p.cosh(x)])
 cosh = Elementwise("cosh", np.cosh, d=[lambda y, x: p.sinh(x)])
 tanh = Elementwise("tanh", np.tanh, d=[lambda y, x: p.sub(1, p.square(y))])
 asinh = Elementwise("asinh", np.arcsinh, d=[lambda y, x: p.rsqrt(p.add(p.square(x), 1))], domain="unit")
-acosh = Elementwise("acosh", np.arccosh, d=[lambda y, x: p.mul(p.rsqrt(p.sub(x, 1)), p.rsqrt(p.add(x, 1)))], domain="above one")
+acosh = Elementwise(
+    "acosh", np.arccosh, d=[lambda y, x: p.mul(p.rsqrt(p.sub(x, 1)), p.rsqrt(p.add(x, 1)))], domain="above one"
+)
 atanh = Elementwise("atanh", np.arctanh, d=[lambda y, x: p.reciprocal(p.sub(1, p.square(x)))], domain="unit")
 
 # ---------------------------------------------------------------------------------------------- special functions
 
-erf = Elementwise("erf", special("erf"), takes=_REAL, d=[lambda y, x: p.mul(p.exp(p.neg(p.square(x))), 2 / math.sqrt(math.pi))])
-erfc = Elementwise("erfc", special("erfc"), takes=_REAL, d=[lambda y, x: p.mul(p.exp(p.neg(p.square(x))), -2 / math.sqrt(math.pi))])
+erf = Elementwise(
+    "erf", special("erf"), takes=_REAL, d=[lambda y, x: p.mul(p.exp(p.neg(p.square(x))), 2 / math.sqrt(math.pi))]
+)
+erfc = Elementwise(
+    "erfc", special("erfc"), takes=_REAL, d=[lambda y, x: p.mul(p.exp(p.neg(p.square(x))), -2 / math.sqrt(math.pi))]
+)
 erf_inv = Elementwise(
-    "erf_inv", special("erfinv"), takes=_REAL, d=[lambda y, x: p.mul(p.exp(p.square(y)), math.sqrt(math.pi) / 2)], domain="unit"
+    "erf_inv",
+    special("erfinv"),
+    takes=_REAL,
+    d=[lambda y, x: p.mul(p.exp(p.square(y)), math.sqrt(math.pi) / 2)],
+    domain="unit",
 )
 lgamma = Elementwise("lgamma", special("gammaln"), takes=_REAL, d=[lambda y, x: p.digamma(x)], domain="positive")
-digamma = Elementwise("digamma", special("digamma"), takes=_REAL, d=[lambda y, x: p.polygamma(x, n=1)], domain="positive")
+digamma = Elementwise(
+    "digamma", special("digamma"), takes=_REAL, d=[lambda y, x: p.polygamma(x, n=1)], domain="positive"
+)
 polygamma = Elementwise(
-    "polygamma", special("polygamma"), takes=_REAL, operands=1, d=[lambda y, x, n: p.polygamma(x, n=n + 1)], domain="positive",
+    "polygamma", special("polygamma"), takes=_REAL, operands=1, domain="positive",
+    d=[lambda y, x, n: p.polygamma(x, n=n + 1)],
     params=lambda draw, dtype: {"n": draw.integer(0, 3)},
 )  # fmt: skip
-bessel_i0e = Elementwise("bessel_i0e", special("i0e"), takes=_REAL, d=[lambda y, x: p.sub(p.bessel_i1e(x), p.mul(p.sign(x), y))], domain="nonzero")
+bessel_i0e = Elementwise(
+    "bessel_i0e",
+    special("i0e"),
+    takes=_REAL,
+    d=[lambda y, x: p.sub(p.bessel_i1e(x), p.mul(p.sign(x), y))],
+    domain="nonzero",
+)
+
+
+def _bessel_slope(i0e: Any, i1e: Any, x: Any) -> Any:
+    """i0e - (sign(x) + 1 / x) i1e, whose limit at 0 is 1/2."""
+    here = p.eq(x, 0)
+    slope = p.sub(i0e, p.mul(i1e, p.add(p.sign(x), p.reciprocal(p.select(here, full(1, type_of(x)), x)))))
+    return p.select(here, full(0.5, type_of(x)), slope)
+
+
 bessel_i1e = Elementwise(
     "bessel_i1e", special("i1e"), takes=_REAL, domain="nonzero",
-    d=[lambda y, x: p.sub(p.bessel_i0e(x), p.mul(y, p.add(p.sign(x), p.reciprocal(x))))],
+    d=[lambda y, x: _bessel_slope(p.bessel_i0e(x), y, x)],
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------------------- complex, rounding, casts
@@ -170,7 +214,9 @@ imag = Elementwise(  # <ct, Im t> = Re((-i ct) t): the pairing does not conjugat
     "imag", lambda x: np.imag(x).copy(), takes="c", gives=real_dtype,
     tangent=lambda ts, y, x: p.imag(ts[0]), pull=lambda ct, x: (p.complex(zeros(type_of(ct)), p.neg(ct)),),
 )  # fmt: skip
-conj = Elementwise("conj", np.conjugate, takes="c", tangent=lambda ts, y, x: p.conj(ts[0]), pull=lambda ct, x: (p.conj(ct),))
+conj = Elementwise(
+    "conj", np.conjugate, takes="c", tangent=lambda ts, y, x: p.conj(ts[0]), pull=lambda ct, x: (p.conj(ct),)
+)
 
 
 def _complex(x: Any, w: Any) -> Any:
@@ -236,9 +282,18 @@ def _shift(op: Any, fill: Any) -> Any:
     return shift
 
 
-shift_left = Elementwise("shift_left", _shift(np.left_shift, lambda x, bits: x.dtype.type(0)), takes="iu", operands=2, domain="shift")
+shift_left = Elementwise(
+    "shift_left", _shift(np.left_shift, lambda x, bits: x.dtype.type(0)), takes="iu", operands=2, domain="shift"
+)
 shift_right_arithmetic = Elementwise(
-    "shift_right_arithmetic", _shift(np.right_shift, lambda x, bits: np.right_shift(x, x.dtype.type(bits - 1))), takes="iu", operands=2, domain="shift"
+    "shift_right_arithmetic",
+    _shift(
+        np.right_shift,
+        lambda x, bits: np.right_shift(x, x.dtype.type(bits - 1)) if x.dtype.kind == "i" else x.dtype.type(0),
+    ),
+    takes="iu",
+    operands=2,
+    domain="shift",
 )
 
 
@@ -250,10 +305,10 @@ def _logical(x: Any, n: Any) -> Any:
 shift_right_logical = Elementwise(
     "shift_right_logical", _shift(_logical, lambda x, bits: x.dtype.type(0)), takes="iu", operands=2, domain="shift"
 )
-population_count = Elementwise("population_count", lambda x: np.bitwise_count(x).astype(x.dtype), takes="iu", operands=1)
-clz = Elementwise(
-    "clz", lambda x: _count_leading_zeros(x), takes="iu", operands=1
+population_count = Elementwise(
+    "population_count", lambda x: np.bitwise_count(x).astype(x.dtype), takes="iu", operands=1
 )
+clz = Elementwise("clz", lambda x: _count_leading_zeros(x), takes="iu", operands=1)
 
 
 def _count_leading_zeros(x: Any) -> Any:

@@ -33,7 +33,7 @@ def zeros(like: ShapedArray) -> Any:
 
 
 def scaled(coefficient: Any, t: Any) -> Any:
-    """coefficient * t for a partial derivative: a number, or an array where an exact zero wins over infinity and NaN."""
+    """coefficient * t for a partial derivative: a number, or an array whose exact zeros win over infinity and NaN."""
     if isinstance(coefficient, int | float):
         if coefficient == 1:
             return t

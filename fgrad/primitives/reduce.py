@@ -35,9 +35,13 @@ class Reduce(Primitive):
     def typeof(self, x: ShapedArray, *, axes: tuple[int, ...]) -> tuple[ShapedArray, ...]:
         check_axes(self.name, axes, x)
         if x.dtype.kind not in self.takes:
-            raise DtypeError(message(f"{self.name} is not defined for {KINDS[x.dtype.kind]} operands", got=x, do="convert first"))
+            raise DtypeError(
+                message(f"{self.name} is not defined for {KINDS[x.dtype.kind]} operands", got=x, do="convert first")
+            )
         if not self.empty and any(x.shape[a] == 0 for a in axes):
-            raise ShapeError(message(f"{self.name} of no elements has no value", got=x, do="give an initial value, or no empty axis"))
+            raise ShapeError(
+                message(f"{self.name} of no elements has no value", got=x, do="give an initial value, or no empty axis")
+            )
         return (shaped(tuple(x.shape[a] for a in _others(x.shape, axes)), self.gives or x.dtype),)
 
     def run(self, x: Any, *, axes: tuple[int, ...]) -> tuple[Any, ...]:
@@ -92,8 +96,16 @@ class ReduceProd(Reduce):
         behind[axis] = np.int64(1)
         sizes = (*flat[:-1], flat[axis] - 1)
         strides = (1,) * len(flat)
-        before = p.concatenate(one, p.cumprod(p.dynamic_slice(row, *ahead, sizes=sizes, strides=strides), axis=axis, reverse=False), axis=axis)
-        after = p.concatenate(p.cumprod(p.dynamic_slice(row, *behind, sizes=sizes, strides=strides), axis=axis, reverse=True), one, axis=axis)
+        before = p.concatenate(
+            one,
+            p.cumprod(p.dynamic_slice(row, *ahead, sizes=sizes, strides=strides), axis=axis, reverse=False),
+            axis=axis,
+        )
+        after = p.concatenate(
+            p.cumprod(p.dynamic_slice(row, *behind, sizes=sizes, strides=strides), axis=axis, reverse=True),
+            one,
+            axis=axis,
+        )
         return (p.reduce_sum(p.mul0(p.mul(before, after), line(tangents[0])), axes=(axis,)),)
 
 
@@ -116,7 +128,9 @@ class ArgExtreme(Primitive):
     def typeof(self, x: ShapedArray, *, axis: int) -> tuple[ShapedArray, ...]:
         check_axes(self.name, (axis,), x)
         if not x.shape[axis]:
-            raise ShapeError(message(f"{self.name} of no elements has no value", got=x, do="give an axis that is not empty"))
+            raise ShapeError(
+                message(f"{self.name} of no elements has no value", got=x, do="give an axis that is not empty")
+            )
         return (shaped(x.shape[:axis] + x.shape[axis + 1 :], np.dtype(np.int64)),)
 
     def run(self, x: Any, *, axis: int) -> tuple[Any, ...]:
@@ -143,7 +157,9 @@ class Cumulative(Primitive):
     def typeof(self, x: ShapedArray, *, axis: int, reverse: bool) -> tuple[ShapedArray, ...]:
         check_axes(self.name, (axis,), x)
         if x.dtype.kind not in self.takes:
-            raise DtypeError(message(f"{self.name} is not defined for {KINDS[x.dtype.kind]} operands", got=x, do="convert first"))
+            raise DtypeError(
+                message(f"{self.name} is not defined for {KINDS[x.dtype.kind]} operands", got=x, do="convert first")
+            )
         return (x,)
 
     def run(self, x: Any, *, axis: int, reverse: bool) -> tuple[Any, ...]:
@@ -162,7 +178,9 @@ class Cumulative(Primitive):
 class CumSum(Cumulative):
     """Running sum."""
 
-    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *, axis: int, reverse: bool) -> Sequence[Any]:
+    def tangent(
+        self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *, axis: int, reverse: bool
+    ) -> Sequence[Any]:
         return (self(tangents[0], axis=axis, reverse=reverse),)
 
     def pull(self, cts: Sequence[Any], x: Any, *, axis: int, reverse: bool) -> Sequence[Any]:
@@ -172,7 +190,9 @@ class CumSum(Cumulative):
 class CumProd(Cumulative):
     """Running product."""
 
-    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *, axis: int, reverse: bool) -> Sequence[Any]:
+    def tangent(
+        self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *, axis: int, reverse: bool
+    ) -> Sequence[Any]:
         # y_k = x_k y_(k-1): the tangent obeys a linear recurrence, unrolled by doubling (Hillis and Steele 1986), so
         # no product is divided by a factor that may be zero.
         n = x.shape[axis]
@@ -195,7 +215,9 @@ def _shifted(x: Any, axis: int, by: int, fill: int) -> Any:
 class CumExtreme(Cumulative):
     """Running maximum or minimum; the derivative goes to the latest element that set the value."""
 
-    def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *, axis: int, reverse: bool) -> Sequence[Any]:
+    def tangent(
+        self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *, axis: int, reverse: bool
+    ) -> Sequence[Any]:
         position = p.iota(dtype=np.dtype(np.int64), shape=x.shape, axis=axis)
         if reverse:
             position = p.sub(x.shape[axis] - 1, position)

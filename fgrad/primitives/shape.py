@@ -55,7 +55,9 @@ class BroadcastInDim(Primitive):
     folds = False
 
     def typeof(self, x: ShapedArray, *, shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[ShapedArray, ...]:
-        fits = len(dims) == x.ndim and all(0 <= d < len(shape) and n in (1, shape[d]) for n, d in zip(x.shape, dims, strict=False))
+        fits = len(dims) == x.ndim and all(
+            0 <= d < len(shape) and n in (1, shape[d]) for n, d in zip(x.shape, dims, strict=False)
+        )
         if not fits or list(dims) != sorted(set(dims)):
             raise ShapeError(
                 message(
@@ -115,7 +117,11 @@ class Reshape(_Linear):
     def typeof(self, x: ShapedArray, *, shape: tuple[int, ...]) -> tuple[ShapedArray, ...]:
         new = shaped(tuple(shape), x.dtype)
         if new.size != x.size or any(n < 0 for n in new.shape):
-            raise ShapeError(message(f"cannot reshape {x.size} elements into shape {shape}", got=x, do="give a shape of as many elements"))
+            raise ShapeError(
+                message(
+                    f"cannot reshape {x.size} elements into shape {shape}", got=x, do="give a shape of as many elements"
+                )
+            )
         return (new,)
 
     def run(self, x: Any, *, shape: tuple[int, ...]) -> tuple[Any, ...]:
@@ -145,7 +151,9 @@ class Transpose(_Linear):
     def typeof(self, x: ShapedArray, *, axes: tuple[int, ...]) -> tuple[ShapedArray, ...]:
         check_axes(self.name, axes, x)
         if len(axes) != x.ndim:
-            raise ShapeError(message(f"transpose: {len(axes)} axes for {x.ndim} dimensions", got=x, do="name each axis once"))
+            raise ShapeError(
+                message(f"transpose: {len(axes)} axes for {x.ndim} dimensions", got=x, do="name each axis once")
+            )
         return (shaped(tuple(x.shape[a] for a in axes), x.dtype),)
 
     def run(self, x: Any, *, axes: tuple[int, ...]) -> tuple[Any, ...]:
@@ -198,12 +206,20 @@ class Pad(Primitive):
     Negative `low` and `high` cut elements off.
     """
 
-    def typeof(self, x: ShapedArray, value: ShapedArray, *, low: Any, high: Any, interior: Any) -> tuple[ShapedArray, ...]:
+    def typeof(
+        self, x: ShapedArray, value: ShapedArray, *, low: Any, high: Any, interior: Any
+    ) -> tuple[ShapedArray, ...]:
         if value.shape or value.dtype != x.dtype or not len(low) == len(high) == len(interior) == x.ndim:
             raise ShapeError(
-                message("pad: needs a scalar of the operand's dtype and three numbers per axis", got=f"{x}, {value}", do="check the padding")
+                message(
+                    "pad: needs a scalar of the operand's dtype and three numbers per axis",
+                    got=f"{x}, {value}",
+                    do="check the padding",
+                )
             )
-        shape = tuple(lo + hi + n + max(n - 1, 0) * i for n, lo, hi, i in zip(x.shape, low, high, interior, strict=True))
+        shape = tuple(
+            lo + hi + n + max(n - 1, 0) * i for n, lo, hi, i in zip(x.shape, low, high, interior, strict=True)
+        )
         if any(n < 0 for n in shape):
             raise ShapeError(message("pad: negative padding takes more than there is", got=x, do="cut off less"))
         return (shaped(shape, x.dtype),)
@@ -237,7 +253,9 @@ class Pad(Primitive):
             outside = p.sub(everything, p.reduce_sum(inner, axes=tuple(range(ct.ndim))))
         return (inner if is_linear(x) else None, outside)
 
-    def batch(self, size: int, mapped: Sequence[bool], x: Any, value: Any, *, low: Any, high: Any, interior: Any) -> Any:
+    def batch(
+        self, size: int, mapped: Sequence[bool], x: Any, value: Any, *, low: Any, high: Any, interior: Any
+    ) -> Any:
         params = {"low": (0, *low), "high": (0, *high), "interior": (0, *interior)}
         if not mapped[1]:
             return [self(x, value, **params)], [True]
@@ -275,7 +293,11 @@ class Concatenate(Primitive):
                 )
             )
         if any(t.dtype != first.dtype for t in types):
-            raise DtypeError(message("concatenate: operands have different dtypes", got=", ".join(map(str, types)), do="convert first"))
+            raise DtypeError(
+                message(
+                    "concatenate: operands have different dtypes", got=", ".join(map(str, types)), do="convert first"
+                )
+            )
         total = sum(t.shape[axis] for t in types)
         return (shaped((*first.shape[:axis], total, *first.shape[axis + 1 :]), first.dtype),)
 
@@ -308,7 +330,7 @@ class Select(Primitive):
     folds = True
 
     def typeof(self, which: ShapedArray, x: ShapedArray, w: ShapedArray) -> tuple[ShapedArray, ...]:
-        if which.dtype != np.bool_ or x is not w and x != w or which.shape != x.shape:
+        if which.dtype != np.bool_ or (x is not w and x != w) or which.shape != x.shape:
             raise ShapeError(
                 message(
                     "select: needs a boolean array and two arrays of one type, all of one shape",

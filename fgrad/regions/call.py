@@ -1,4 +1,4 @@
-"""call: a program as one equation, which is what jit inside jit leaves. Transformed once, however often it is called."""
+"""call: a program as one equation, which is what jit inside jit leaves. Transformed once, however often called."""
 
 from __future__ import annotations
 

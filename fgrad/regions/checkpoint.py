@@ -1,4 +1,4 @@
-"""checkpoint: a program that keeps only its inputs and computes everything else again where its derivative is needed."""
+"""checkpoint: a program that keeps only its inputs and computes the rest again where its derivative is needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _recomputing(jaxpr: Jaxpr, active: tuple[bool, ...]) -> tuple[Jaxpr, tuple[b
 
 
 class Checkpoint(Call):
-    """As `call`, but its linear half is a region that computes the primal again; nothing is merged across its border."""
+    """As `call`, but its linear half is a region that computes the primal again; nothing crosses its border."""
 
     def linearize(self, active: Sequence[bool], *xs: Any, jaxpr: Jaxpr, name: str) -> Any:
         active = tuple(active)

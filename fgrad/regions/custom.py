@@ -139,7 +139,7 @@ def _results(out: Any, jaxpr: Jaxpr) -> list[Any]:
 
 
 class CustomVjp(_Custom):
-    """`fwd`: operands -> outputs, residuals; `bwd`: residuals, cotangents of inexact outputs -> those of inexact operands."""
+    """`fwd`: operands -> outputs, residuals; `bwd`: residuals, cotangents -> cotangents (of what is inexact)."""
 
     def jvp(self, tangents: Sequence[Any], *xs: Any, **params: Any) -> Any:
         active = [t is not None for t in tangents]

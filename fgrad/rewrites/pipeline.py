@@ -28,4 +28,4 @@ def simplify(jaxpr: Jaxpr) -> Jaxpr:
     return jaxpr
 
 
-renderer.simplify = simplify  # type: ignore[method-assign]
+renderer.simplify = simplify
