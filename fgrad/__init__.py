@@ -9,8 +9,6 @@ import importlib
 from typing import Any
 
 from . import numpy, tree
-from . import primitives as _primitives  # noqa: F401  (fills the registry)
-from . import regions as _regions  # noqa: F401
 from .api import (
     ShapeDtypeStruct,
     checkpoint,

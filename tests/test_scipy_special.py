@@ -31,7 +31,12 @@ FUNCTIONS = [
     ("factorial", (POSITIVE,), 2), ("logsumexp", (ANY,), 2), ("softmax", (ANY,), 2), ("log_softmax", (ANY,), 2),
 ]  # fmt: skip
 IDS = [row[0] for row in FUNCTIONS]
-VALUES = FUNCTIONS + [("betainc", (POSITIVE, OTHER, UNIT), 1), ("zeta", (POSITIVE + 1, OTHER), 1), ("zeta", (POSITIVE + 1,), 1)]
+VALUES = [
+    *FUNCTIONS,
+    ("betainc", (POSITIVE, OTHER, UNIT), 1),
+    ("zeta", (POSITIVE + 1, OTHER), 1),
+    ("zeta", (POSITIVE + 1,), 1),
+]
 
 
 def traced(f):

@@ -20,10 +20,8 @@ def normal(*shape):
 
 
 def written(x):
-    y = x * 1.0
-    y[0] = y[1] * 2.0
-    y[1:] *= y[:-1]
-    return y
+    y = fgrad.at(x)[0].set(x[1] * 2.0)
+    return fgrad.at(y)[1:].multiply(y[:-1])
 
 
 def branching(x):
@@ -239,7 +237,8 @@ def partials(f, args):
             ts[k][index] = 1
             slope[index] = difference(call, [np.asarray(v) for v in leaves], ts, 1e-3)[0]
             if x.dtype.kind == "c":  # df/dx - i df/dy
-                slope[index] -= 1j * difference(call, [np.asarray(v) for v in leaves], [1j * t for t in ts], 1e-3)[0]
+                ts[k][index] = 1j
+                slope[index] -= 1j * difference(call, [np.asarray(v) for v in leaves], ts, 1e-3)[0]
         out.append(slope[()])
     return tree.unflatten(treedef, out)
 

@@ -109,7 +109,10 @@ def _collected(batch: Batch, outs: Any, out_tree: Any, out: Any, out_axes: Any, 
                     do=f"use -{t.ndim + 1} to {t.ndim}",
                 )
             )
-        value = y.value if mapped else spread(batch.size, y if type(y) is Tracer else np.asarray(y), t)
+        if mapped:
+            value = y.value
+        else:
+            value = spread(batch.size, y, t) if type(y) is Tracer else np.broadcast_to(y, (batch.size, *t.shape))
         results.append(own(_from_front(value, a % (t.ndim + 1))))
     return tree.unflatten(out_tree, results)
 

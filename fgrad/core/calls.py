@@ -10,7 +10,7 @@ them on the Call too, so at run time every transformation costs a look-up.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from .effects import NONE
 from .ir import Eqn, Jaxpr, Var
@@ -139,9 +139,12 @@ class Function:
         if numpy is not None:
             run = (lambda *xs: numpy(*xs, *statics, **named)) if statics or named else numpy
             if single and out_sigs[0] in WEAK:
-                plain, scalar = run, cast(Callable[[Any], Any], out_sigs[0])
-                run = lambda *xs: scalar(plain(*xs))  # noqa: E731
+                run = _then(run, out_sigs[0])
         return Call(self.__name__, sigs, out_sigs, jaxpr=jaxpr, run=run, single=single)
+
+
+def _then(run: Callable[..., Any], scalar: Any) -> Callable[..., Any]:
+    return lambda *xs: scalar(run(*xs))
 
 
 class _Renderer:

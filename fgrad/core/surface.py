@@ -129,7 +129,7 @@ def binary_operator(function: Function) -> Callable[[Any, Any], Any]:
 
 
 def _general(function: Function) -> Callable[..., Any]:
-    arity = function.arity
+    arity, calls = function.arity, function.calls
 
     def face(*args: Any, **named: Any) -> Any:
         xs, statics = (args, ()) if arity is None else (args[:arity], args[arity:])
@@ -140,7 +140,11 @@ def _general(function: Function) -> Callable[..., Any]:
             return run_untraced(function, xs, statics, named)
         xs = tuple([x if type(x) is Tracer else canonical(x) for x in xs])
         sigs = tuple([x.sig if type(x) is Tracer else signature_of(x) for x in xs])
-        return apply(function.call(sigs, _hashable(statics), _hashable(named)), xs)
+        try:
+            call = calls.get((sigs, statics, tuple(named.items())) if named else (sigs, statics) if statics else sigs)
+        except TypeError:  # a list, an array: made hashable below
+            call = None
+        return apply(call or function.call(sigs, _hashable(statics), _hashable(named)), xs)
 
     return face
 

@@ -305,7 +305,7 @@ def _components(x: Any, axis: int) -> list[Any]:
     return [p.reshape(cut(x, axis, k, k + 1), shape=rest) for k in range(x.shape[axis])]
 
 
-@traced(np.trace)
+@traced(np.trace, method="trace")
 def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None) -> Any:
     """numpy.trace: sum of a diagonal. Booleans and small integers are summed as int64.
 

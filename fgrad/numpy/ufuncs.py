@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import primitives as _primitives  # noqa: F401  (fills the registry)
 from ..core.errors import DtypeError, message
 from ..core.primitive import registry as p
 from ..core.surface import binary_operator, surface
@@ -93,6 +94,7 @@ tanh = _float_unary("tanh", "tanh")
 arcsinh = _float_unary("arcsinh", "asinh")
 arccosh = _float_unary("arccosh", "acosh")
 arctanh = _float_unary("arctanh", "atanh")
+asin, acos, atan, asinh, acosh, atanh = arcsin, arccos, arctan, arcsinh, arccosh, arctanh
 exp = _float_unary("exp", "exp")
 exp2 = _float_unary("exp2", "exp2")
 expm1 = _float_unary("expm1", "expm1")
@@ -133,7 +135,7 @@ signbit = _unary(
     ),
 )
 fabs = _unary("fabs", lambda x: p.abs(_inexact(x)))
-invert = bitwise_not = _unary("invert", lambda x: p.bit_not(x))
+invert = bitwise_not = bitwise_invert = _unary("invert", lambda x: p.bit_not(x))
 logical_not = _unary("logical_not", lambda x: p.bit_not(_truth(x)))
 bitwise_count = _unary(
     "bitwise_count", lambda x: cast(p.population_count(p.abs(x) if x.dtype.kind == "i" else x), np.uint8)
@@ -176,7 +178,7 @@ maximum = _binary("maximum", lambda x, y: p.max(x, y))
 minimum = _binary("minimum", lambda x, y: p.min(x, y))
 fmax = _binary("fmax", lambda x, y: p.select(_nan(x), y, p.select(_nan(y), x, p.max(x, y))))
 fmin = _binary("fmin", lambda x, y: p.select(_nan(x), y, p.select(_nan(y), x, p.min(x, y))))
-arctan2 = _binary("arctan2", lambda x, y: p.atan2(x, y), floats=True)
+arctan2 = atan2 = _binary("arctan2", lambda x, y: p.atan2(x, y), floats=True)
 hypot = _binary("hypot", lambda x, y: p.hypot(x, y), floats=True)
 logaddexp = _binary("logaddexp", lambda x, y: p.logaddexp(x, y), floats=True)
 logaddexp2 = _binary("logaddexp2", lambda x, y: p.logaddexp2(x, y), floats=True)

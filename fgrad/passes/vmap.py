@@ -12,7 +12,7 @@ from ..core.builder import located, trace, trace_internal
 from ..core.calls import Call
 from ..core.ir import Jaxpr, Literal
 from ..core.primitive import registry
-from ..core.trace import Trace, Tracer, apply, apply_equation, signature
+from ..core.trace import Trace, Tracer, apply, apply_equation, signature, stage
 from ..core.types import ShapedArray, aval_of, shaped
 
 UNMAPPED = "unmapped"
@@ -104,8 +104,8 @@ def batch_equations(jaxpr: Jaxpr, xs: Sequence[Any], mapped: Sequence[bool], siz
 
 
 def spread(size: int, x: Any, t: ShapedArray) -> Any:
-    """`x` of one lane's type, repeated for all lanes."""
-    return registry.broadcast_in_dim(x, shape=(size, *t.shape), dims=tuple(range(1, t.ndim + 1)))
+    """`x` of one lane's type, repeated for all lanes: an equation while a program is built."""
+    return stage(registry.broadcast_in_dim, x, shape=(size, *t.shape), dims=tuple(range(1, t.ndim + 1)))
 
 
 def batch_program(

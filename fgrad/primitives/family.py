@@ -171,7 +171,7 @@ def align(size: int, mapped: Sequence[bool], xs: Sequence[Any]) -> list[Any]:
 def spread(size: int, x: Any) -> Any:
     """`x` repeated along a new leading axis."""
     shape = tuple(np.shape(x)) if not isinstance(x, Tracer) else x.shape
-    return p.broadcast_in_dim(x, shape=(size, *shape), dims=tuple(range(1, len(shape) + 1)))
+    return stage(p.broadcast_in_dim, x, shape=(size, *shape), dims=tuple(range(1, len(shape) + 1)))
 
 
 def bilinear(ct: Any, x: Any, y: Any, product: Callable[[Any, Any], Any]) -> Sequence[Any]:

@@ -115,23 +115,43 @@ def split_linear(rule: Jaxpr, known: int, outs: int) -> tuple[Jaxpr, Jaxpr, int]
             second.append(e)
         else:
             first.append(e)
+    if any(a in linear_vars for a in rule.outputs[:outs]):  # a region computes primals and tangents together
+        return _linearized(rule, known, outs)
     needed: dict[Var, None] = {}
     for e in second:
         needed.update({a: None for a in e.inputs if type(a) is Var and a not in linear_vars})
     needed.update({a: None for a in rule.outputs[outs:] if type(a) is Var and a not in linear_vars})
     residuals = list(needed)
     primal = Jaxpr(rule.inputs[:known], first, [*rule.outputs[:outs], *residuals], (), rule.sites)
-    if any(a in linear_vars for a in rule.outputs[:outs]):
-        raise GradError(
-            message(
-                "a custom_jvp rule whose primal output depends on tangents", do="return fun's value as the first result"
-            )
-        )
     fresh = {v: Var(v.type) for v in [*residuals, *rule.inputs[known:]]}
     moved = [Eqn(e.primitive, [fresh.get(a, a) for a in e.inputs], e.params, e.outputs, e.origin) for e in second]
     inputs = [fresh[v] for v in [*residuals, *rule.inputs[known:]]]
     linear = Jaxpr(inputs, moved, [fresh.get(a, a) for a in rule.outputs[outs:]], (), rule.sites)
     return primal, linear, len(residuals)
+
+
+def _linearized(rule: Jaxpr, known: int, outs: int) -> tuple[Jaxpr, Jaxpr, int]:
+    """As `split_linear`, by the derivative of the rule where the other inputs are zero: it is linear in them."""
+    types = rule.in_types
+    primal, linear, count, active = linear_parts(rule, [i >= known for i in range(len(types))])
+    if any(active[:outs]):
+        raise GradError(
+            message(
+                "a custom_jvp rule whose primal output depends on tangents", do="return fun's value as the first result"
+            )
+        )
+
+    def values(*xs: Any) -> list[Any]:
+        results = interpret(primal, [*xs, *[zeros(t) for t in types[known:]]])
+        return [*results[:outs], *results[len(rule.outputs) :]]
+
+    def tangents(*args: Any) -> list[Any]:
+        found = iter(interpret(linear, args))
+        return [next(found) if a else zeros(t) for a, t in zip(active[outs:], rule.out_types[outs:], strict=True)]
+
+    first, _ = trace(values, types[:known], "custom_jvp", sites=False)
+    second, _ = trace(tangents, linear.in_types, "custom_jvp", sites=False)
+    return first, second, count
 
 
 def _results(out: Any, jaxpr: Jaxpr) -> list[Any]:
