@@ -28,8 +28,8 @@ def marked_line(code):
     return first + place
 
 
-def refused(run, cls, text, then=None):
-    """`run()` raises exactly `cls` with this text, whose `{at}` is the caller's line marked `# here`.
+def refused(run, cls, what, *, got=None, do=None, then=None):
+    """`run()` raises exactly `cls` with exactly this text, which names the caller's line marked `# here`.
 
     Then it is called again with `bad` switched off: an error leaves everything usable. `then` is that result.
     """
@@ -44,9 +44,8 @@ def refused(run, cls, text, then=None):
     lines = str(caught.value).split("\n")
     place = AT.fullmatch(lines[1])
     assert place, lines
-    assert place[1] == caller.co_filename
-    assert int(place[2]) == marked_line(caller), place[0]
-    lines[1] = "  at:  {at}"
-    assert "\n".join(lines) == inspect.cleandoc(text)
+    assert (place[1], int(place[2])) == (caller.co_filename, marked_line(caller)), lines[1]
+    rest = [] if got is None else [f"  got: {got}"]
+    assert [lines[0], *lines[2:]] == [what, *rest, *([] if do is None else [f"  do:  {do}"])]
     if then is not None:
         assert run() == then

@@ -27,7 +27,7 @@ def normalized(argnums: int | Sequence[int], count: int, f: Callable[..., Any]) 
         if not -count <= n < count:
             raise GradError(
                 message(
-                    f"argnums names positional argument {n}, but {name_of(f)} was called with {count}",
+                    f"argnums names positional argument {n}, but {name_of(f)} was called with {count} of them",
                     got=f"argnums={argnums}",
                     do="pass differentiated arguments by position",
                 )
@@ -157,7 +157,7 @@ def pair(out: Any, fun: Callable[..., Any]) -> tuple[Any, Any]:
         raise GradError(
             message(
                 f"with has_aux=True {name_of(fun)} must return a pair (loss, aux)",
-                got=type(out).__name__,
+                got=repr(out) if type(out) is Tracer else f"an object of class {type(out).__name__}",
                 do="return (loss, aux)",
             )
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core import tree
-from ..core.errors import LeafError, describe_site, message
+from ..core.errors import LeafError, describe_site
 from ..core.trace import Tracer
 from ..core.types import canonical
 
@@ -27,15 +27,8 @@ def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0) -> li
             continue
         try:
             out.append(canonical(x))
-        except LeafError:
-            path = path_of(treedef, i, skip)
-            raise LeafError(
-                message(
-                    f"{what}{path} is no array and no number",
-                    got=f"{type(x).__name__}: {repr(x)[:60]}",
-                    do="pass arrays and numbers; mark other arguments static or close over them",
-                )
-            ) from None
+        except LeafError as error:
+            raise LeafError(f"{what}{path_of(treedef, i, skip)}: {error}") from None
     return out
 
 

@@ -138,10 +138,12 @@ def jit(
     if not callable(fun):
         raise TypeError(message("jit takes a function", got=type(fun).__name__, do="write jit(f), not jit(f(x))"))
     nums, names = _statics(fun, static_argnums, static_argnames)
-    return Jitted(fun, nums, names, _statics(fun, donate_argnums, donate_argnames), inline)
+    return Jitted(fun, nums, names, _statics(fun, donate_argnums, donate_argnames, "donate"), inline)
 
 
-def _statics(fun: Callable[..., Any], nums: Any, names: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def _statics(
+    fun: Callable[..., Any], nums: Any, names: Any, kind: str = "static"
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Positions and names of the same arguments."""
     nums = () if nums is None else (nums,) if isinstance(nums, int) else tuple(nums)
     names = () if names is None else (names,) if isinstance(names, str) else tuple(names)
@@ -158,18 +160,18 @@ def _statics(fun: Callable[..., Any], nums: Any, names: Any) -> tuple[tuple[int,
         if not many and not -len(plain) <= n < len(plain):
             raise StaticArgumentError(
                 message(
-                    f"argument number {n} does not exist",
-                    got=f"{name_of(fun)} takes {len(plain)} positional arguments",
-                    do="count from 0",
+                    f"{kind}_argnums: {name_of(fun)} has no positional argument number {n}",
+                    got=f"{name_of(fun)}({', '.join(q.name for q in parameters)})",
+                    do="count from 0; name keyword-only arguments in argnames",
                 )
             )
     for name in names:
         if not anything and name not in {q.name for q in parameters}:
             raise StaticArgumentError(
                 message(
-                    f"there is no argument named '{name}'",
+                    f"{kind}_argnames: {name_of(fun)} has no argument named '{name}'",
                     got=f"{name_of(fun)}({', '.join(q.name for q in parameters)})",
-                    do="check the name",
+                    do="choose names from that signature",
                 )
             )
     positions = {n % len(plain) if plain and n < 0 else n for n in nums} | {
@@ -268,12 +270,15 @@ class Jitted:
         try:
             hash(value)
         except TypeError:
-            what = "it is traced" if type(value) is Tracer else "it cannot be hashed"
+            traced = type(value) is Tracer
             raise StaticArgumentError(
                 message(
-                    f"jit({name_of(self.fun)}): argument {which!r} is static, but {what}",
-                    got=type(value).__name__,
-                    do="pass a tuple instead of a list, a frozen object instead of a dict; arrays are not static",
+                    f"jit({name_of(self.fun)}): argument {which!r} is static, but "
+                    + ("its value is traced by another transformation" if traced else "it cannot be hashed"),
+                    got=repr(value) if traced else f"an object of class {type(value).__name__}",
+                    do="take it out of static_argnums and static_argnames, or pass a plain Python value"
+                    if traced
+                    else "pass a tuple instead of a list, a frozen object instead of a dict; arrays are not static",
                 )
             ) from None
         return _Static(value)

@@ -119,7 +119,7 @@ class Primitive:
 
     def transpose(self, cts: Sequence[Any], accs: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:
         """New accumulators of the linear operands, from the cotangents of the outputs and the present accumulators."""
-        add = registry.add
+        add = space.add
         return tuple(
             acc if c is None else c if acc is None else add(acc, c)
             for acc, c in zip(accs, self.pull(cts, *xs, **params), strict=True)
@@ -193,5 +193,18 @@ class _Binder:
     bind: Callable[[Primitive, tuple[Any, ...], dict[str, Any]], Any]
 
 
+class Space:
+    """What transformations need of values, filled by the primitives that give it.
+
+    `zeros(type)`; `add(a, b)`; `repeat(size, x, type)`: x along a new axis in front; `total(x)`: the sum over it.
+    """
+
+    zeros: Callable[[ShapedArray], Any]
+    add: Callable[[Any, Any], Any]
+    repeat: Callable[[int, Any, ShapedArray], Any]
+    total: Callable[[Any], Any]
+
+
 registry = Registry()
+space = Space()
 binder = _Binder()

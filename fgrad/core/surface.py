@@ -109,6 +109,8 @@ def binary_operator(function: Function) -> Callable[[Any, Any], Any]:
                     try:
                         y = canonical(y)
                     except TypeError:
+                        if isinstance(y, np.ndarray | np.generic):  # no other class would know better
+                            raise
                         return NotImplemented
                     sigs = (x.sig, signature_of(y))
         else:
@@ -116,6 +118,8 @@ def binary_operator(function: Function) -> Callable[[Any, Any], Any]:
             try:
                 x = canonical(x)
             except TypeError:
+                if isinstance(x, np.ndarray | np.generic):
+                    raise
                 return NotImplemented
             sigs = (signature_of(x), y.sig)
         if trace.done:

@@ -234,8 +234,13 @@ def _refuse(x: Tracer, what: str, do: str) -> NoReturn:
 
 
 def unmasked(error: ValueError) -> BaseException:
-    """NumPy wraps what `ndarray[i] = x` raises into "setting an array element with a sequence": undo that."""
-    return error.__cause__ if isinstance(error.__cause__, FgradError) else error
+    """NumPy calls float(x) in `ndarray[i] = x` and wraps what that raises: the error that names the assignment."""
+    cause = error.__cause__
+    if isinstance(cause, ConcretizationError):
+        what, at, got, _ = str(cause).split("\n")
+        what = "storing x into an ndarray (a[i] = x) is" + what.partition(" is")[2]
+        cause.args = ("\n".join([what, at, got, f"  do:  {_ARRAY}"]),)
+    return cause if isinstance(cause, FgradError) else error
 
 
 def leaked(x: Tracer) -> LeakedTracerError:

@@ -119,8 +119,8 @@ def signature_of(x: Any) -> Signature:
             return scalar
     raise LeafError(
         message(
-            f"expected an array or a number, got {cls.__name__}",
-            got=repr(x)[:80],
+            f"expected an array or a number, got an object of class {cls.__name__}",
+            got=" ".join(repr(x).split())[:80],
             do="pass NumPy arrays or Python numbers; mark other arguments static or close over them",
         )
     )

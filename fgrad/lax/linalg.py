@@ -100,6 +100,19 @@ def lu(x: Array) -> tuple[Array, Array, Array]:
     return apply(p.lu, strict(x), differentiable=True)
 
 
+def lu_pivots_to_permutation(pivots: Array, permutation_size: int) -> Array:
+    """The order of the rows that the exchanges `pivots` of `lu` lead to: x[order] = l u.
+
+    `pivots` are integers (..., k), k <= `permutation_size`; the result is (..., permutation_size), of their dtype.
+
+    >>> import numpy as np
+    >>> from fgrad import lax
+    >>> lax.linalg.lu_pivots_to_permutation(np.array([2, 2, 2]), 3)
+    array([2, 0, 1])
+    """
+    return apply(p.lu_pivots_to_permutation, strict(pivots), rows=int(permutation_size))
+
+
 def triangular_solve(
     a: Array,
     b: Array,

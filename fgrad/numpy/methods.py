@@ -107,7 +107,7 @@ def _array_function(self: Any, func: Any, types: Any, args: Any, kwargs: Any) ->
     if f is None:
         if func in LIKE:
             return LIKE[func](*args, like=self, **kwargs)
-        raise _unsupported(f"{func.__module__}.{func.__name__}")
+        raise _unsupported(f"np{func.__module__.removeprefix('numpy')}.{func.__name__}")
     if kwargs.get("out") is not None:
         raise MutationError(
             message(

@@ -16,7 +16,7 @@ import numpy as np
 from ..core.builder import same_bytes, trace
 from ..core.calls import Call
 from ..core.ir import Jaxpr
-from ..core.primitive import registry
+from ..core.primitive import space
 from ..core.trace import Trace, Tracer, apply, levels, signature
 from ..core.types import aval_of
 from .interpret import interpret
@@ -251,6 +251,10 @@ class Tape(Trace):
                         owned[s] = True
                         continue
                     results, targets, fresh = function(*saved, ct), slots, rule.fresh
+                    if len(slots) == 1 and cts[slots[0]] is None:
+                        cts[slots[0]] = results[0]
+                        owned[slots[0]] = fresh[0]
+                        continue
                 else:
                     results, targets, fresh = self._pull_one(rule, slots, saved, ct, cts, owned, optimistic)
             else:
@@ -267,7 +271,7 @@ class Tape(Trace):
                     results, targets, fresh = self._pull_into(
                         rule, slots, saved, values, present, cts, owned, optimistic
                     )
-            for s, r, new in zip(targets, results, fresh, strict=True):
+            for s, r, new in zip(targets, results, fresh):  # noqa: B905  (strict= costs as much as the loop)
                 old = cts[s]
                 if old is None:
                     cts[s] = r
@@ -339,7 +343,7 @@ class Tape(Trace):
         cts: dict[int, Any] = {}
 
         def put(slot: int, ct: Any) -> None:
-            cts[slot] = registry.add(cts[slot], ct) if slot in cts else ct
+            cts[slot] = space.add(cts[slot], ct) if slot in cts else ct
 
         for slot, ct in seeds:
             put(slot, ct)
@@ -400,8 +404,8 @@ def _has_nan(x: Any) -> bool:
     if x is None:
         return False
     if type(x) is np.ndarray and x.ndim:
-        flat = x.ravel()
-        total = np.dot(flat, flat)
+        flat = x if x.ndim == 1 else x.ravel()
+        total = flat.dot(flat)
         return bool(total != total) and bool(np.isnan(flat).any())
     return bool(x != x)
 

@@ -8,14 +8,14 @@ from typing import Any
 from ..core.builder import located
 from ..core.ir import Jaxpr, Literal, Var
 from ..core.primitive import Linear as Linear
-from ..core.primitive import is_linear, registry
-from ..core.trace import apply_equation, stage
+from ..core.primitive import is_linear, space
+from ..core.trace import apply_equation
 from ..core.types import ShapedArray
 
 
 def zeros(type: ShapedArray) -> Any:
     """An array of zeros: an equation while a program is built, else an ndarray."""
-    return stage(registry.broadcast_in_dim, type.dtype.type(0), shape=type.shape, dims=())
+    return space.zeros(type)
 
 
 def transpose(jaxpr: Jaxpr, xs: Sequence[Any], accs: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
@@ -46,7 +46,7 @@ def transpose(jaxpr: Jaxpr, xs: Sequence[Any], accs: Sequence[Any], cts: Sequenc
 
     def put(a: Any, ct: Any) -> None:
         if ct is not None and type(a) is Var and is_linear(env[a]):
-            acc[a] = registry.add(acc[a], ct) if a in acc else ct
+            acc[a] = space.add(acc[a], ct) if a in acc else ct
 
     for a, ct in zip(jaxpr.outputs, cts, strict=True):
         put(a, ct)

@@ -11,8 +11,8 @@ from typing import Any
 from ..core.builder import located, trace, trace_internal
 from ..core.calls import Call
 from ..core.ir import Jaxpr, Literal
-from ..core.primitive import registry
-from ..core.trace import Trace, Tracer, apply, apply_equation, signature, stage
+from ..core.primitive import space
+from ..core.trace import Trace, Tracer, apply, apply_equation, signature
 from ..core.types import ShapedArray, aval_of, shaped
 
 UNMAPPED = "unmapped"
@@ -105,7 +105,7 @@ def batch_equations(jaxpr: Jaxpr, xs: Sequence[Any], mapped: Sequence[bool], siz
 
 def spread(size: int, x: Any, t: ShapedArray) -> Any:
     """`x` of one lane's type, repeated for all lanes: an equation while a program is built."""
-    return stage(registry.broadcast_in_dim, x, shape=(size, *t.shape), dims=tuple(range(1, t.ndim + 1)))
+    return space.repeat(size, x, t)
 
 
 def batch_program(

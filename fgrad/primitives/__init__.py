@@ -1,6 +1,20 @@
 """The strict operations. Importing this package fills the registry."""
 
-from . import bits, dot, elementwise, fft, index, linalg, reduce, rng, shape, solves, sort, special_functions
+from . import (
+    bits,
+    dot,
+    elementwise,
+    fft,
+    index,
+    linalg,
+    permutations,
+    reduce,
+    rng,
+    shape,
+    solves,
+    sort,
+    special_functions,
+)
 
 __all__ = [
     "bits",
@@ -9,6 +23,7 @@ __all__ = [
     "fft",
     "index",
     "linalg",
+    "permutations",
     "reduce",
     "rng",
     "shape",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DtypeError, ShapeError, message
-from ..core.primitive import Primitive, is_linear, registry
+from ..core.primitive import Primitive, is_linear, registry, space
 from ..core.trace import Tracer, stage
 from ..core.types import WEAK, ShapedArray, complex_dtype, real_dtype, shaped
 
@@ -190,6 +190,13 @@ def check_axes(name: str, axes: Sequence[int], t: ShapedArray) -> None:
             )
         )
 
+
+space.zeros = zeros
+space.add = lambda a, b: p.add(a, b)
+space.repeat = lambda size, x, t: stage(
+    p.broadcast_in_dim, x, shape=(size, *t.shape), dims=tuple(range(1, t.ndim + 1))
+)
+space.total = lambda x: p.reduce_sum(x, axes=(0,))
 
 __all__ = [
     "Elementwise",

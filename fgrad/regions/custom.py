@@ -13,7 +13,7 @@ from ..core.builder import trace
 from ..core.effects import Effects
 from ..core.errors import GradError, message
 from ..core.ir import Eqn, Jaxpr, Var
-from ..core.primitive import Region, is_linear, registry
+from ..core.primitive import Region, is_linear, space
 from ..core.types import ShapedArray
 from ..passes.interpret import interpret
 from ..passes.jvp import jvp_program
@@ -240,7 +240,7 @@ def _summed(bwd: Jaxpr, mapped: Sequence[bool]) -> Jaxpr:
 
     def program(*args: Any) -> list[Any]:
         outs = interpret(bwd, args)
-        return [y if m else registry.reduce_sum(y, axes=(0,)) for y, m in zip(outs, mapped, strict=True)]
+        return [y if m else space.total(y) for y, m in zip(outs, mapped, strict=True)]
 
     return trace(program, bwd.in_types, "vmap", sites=False)[0].closed()
 
@@ -301,7 +301,7 @@ class CustomLinear(Region):
         outs = interpret(bwd, [*xs[:residuals], *filled])
         found = [o if is_linear(x) else None for o, x in zip(outs, xs[residuals:], strict=True)]
         added = [
-            a if c is None else c if a is None else registry.add(a, c)
+            a if c is None else c if a is None else space.add(a, c)
             for a, c in zip(accs[residuals:], found, strict=True)
         ]
         return [*[None] * residuals, *added]
@@ -309,7 +309,7 @@ class CustomLinear(Region):
     def batch(self, size: int, mapped: Sequence[bool], *xs: Any, bwd: Jaxpr, residuals: int, name: str) -> Any:
         back, _ = memo(bwd, ("batch all", size), lambda: batch_program(bwd, [True] * len(bwd.inputs), size, True))
         lanes = [
-            x if m else registry.broadcast_in_dim(x, shape=(size, *t.shape), dims=tuple(range(1, t.ndim + 1)))
+            x if m else space.repeat(size, x, t)
             for x, m, t in zip(xs, mapped, [*bwd.in_types[:residuals], *bwd.out_types], strict=True)
         ]
         out = self(*lanes, bwd=back, residuals=residuals, name=name)

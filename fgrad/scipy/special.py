@@ -147,8 +147,9 @@ def _traced(*xs: Any) -> bool:
 
 @surface(run=lambda x, n: _scipy("polygamma")(n, x), arity=1)
 def _polygamma(x: Any, n: int) -> Any:
-    x = cast(x, np.float64)
-    return p.digamma(x) if n == 0 else p.polygamma(x, n=n)
+    if n == 0:
+        return cast(p.digamma(cast(x, _loop("psi", x))), np.float64)
+    return p.polygamma(cast(x, np.float64), n=n)
 
 
 def polygamma(n: int, x: Array) -> Array:
@@ -224,8 +225,7 @@ def factorial(n: Array, exact: bool = False) -> Array:
         raise StaticArgumentError(
             message("factorial: exact=True needs values that are known", got=n, do="leave it out")
         )
-    n = n.astype(np.float64)
-    return fnp.where(n < 0, 0.0, gamma(fnp.where(n < 0, 0.0, n) + 1))
+    return fnp.where(n < 0, 0.0, gamma(fnp.where(n < 0, 0, n) + 1)).astype(np.float64)
 
 
 Axis = int | tuple[int, ...] | None
