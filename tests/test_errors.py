@@ -1,6 +1,5 @@
 """What a transformed function may take, return and be told: every refusal with its whole text."""
 
-
 import numpy as np
 from pinned import bad, refused
 
@@ -96,7 +95,7 @@ def test_aux_without_a_pair():
         lambda: f(1.0),  # here
         GradError,
         "with has_aux=True <lambda> must return a pair (loss, aux)",
-        got="<traced float64[], value=1.0>",
+        got="a traced float64[]",
         do="return (loss, aux)",
         then=(1, 7),
     )

@@ -31,7 +31,7 @@ EXAMPLES = {} if os.environ.get("HYPOTHESIS_PROFILE") else {"max_examples": 6}
 # random_gamma, which rejects samples, is that of the quantile.
 NO_DIFFERENCES = {"stop_gradient", "bitcast_convert_type", "random_gamma"}
 # Operands by which there is a derivative, where there is none by some, and the highest order where there is one
-ACTIVE = {"betainc": [2], "zeta": [1], "random_gamma_derivative": []}
+ACTIVE = {"betainc": [2], "zeta": [1], "riemann_zeta": [], "random_gamma_derivative": []}
 ORDER = {"gammainc": 1, "gammaincc": 1}
 
 

@@ -16,7 +16,7 @@ from ..core.types import ShapedArray, aval_of
 from ..passes.transpose import zeros
 from ..regions.custom import custom_jvp as jvp_region
 from ..regions.custom import custom_vjp as vjp_region
-from .leaves import checked, name_of
+from .leaves import checked, described, name_of
 
 
 class _CustomRule:
@@ -139,7 +139,7 @@ class custom_jvp(_CustomRule):
                 raise GradError(
                     message(
                         f"the rule of custom_jvp {name_of(self.fun)} must return (value, tangent)",
-                        got=type(out).__name__,
+                        got=described(out),
                         do="return a pair",
                     )
                 )
@@ -260,7 +260,7 @@ class custom_vjp(_CustomRule):
                 raise GradError(
                     message(
                         f"fwd of custom_vjp {name_of(self.fun)} must return (value, residuals)",
-                        got=type(out).__name__,
+                        got=described(out),
                         do="return a pair",
                     )
                 )
@@ -291,13 +291,10 @@ class custom_vjp(_CustomRule):
     def _cotangents(self, found: Any, moving: Sequence[Any], types: Sequence[ShapedArray]) -> list[Any]:
         who = f"bwd of custom_vjp {name_of(self.fun)}"
         if not isinstance(found, tuple | list) or len(found) != len(moving):
-            size = (
-                f"{type(found).__name__} of {len(found)}" if isinstance(found, tuple | list) else type(found).__name__
-            )
             raise GradError(
                 message(
                     f"{who} must return a tuple of {len(moving)} cotangents",
-                    got=size,
+                    got=described(found),
                     do="return one entry per differentiable argument, None for zero",
                 )
             )

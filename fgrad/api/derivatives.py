@@ -18,7 +18,7 @@ from ..core.trace import Tracer, signature, unmasked
 from ..core.types import aval_of, canonical
 from ..passes.jvp import Dual, split
 from ..passes.linearize import Tape
-from .leaves import Own, checked, name_of, path_of
+from .leaves import Own, checked, described, name_of, path_of
 
 
 def normalized(argnums: int | Sequence[int], count: int, f: Callable[..., Any]) -> tuple[int, ...]:
@@ -157,7 +157,7 @@ def pair(out: Any, fun: Callable[..., Any]) -> tuple[Any, Any]:
         raise GradError(
             message(
                 f"with has_aux=True {name_of(fun)} must return a pair (loss, aux)",
-                got=repr(out) if type(out) is Tracer else f"an object of class {type(out).__name__}",
+                got=described(out),
                 do="return (loss, aux)",
             )
         )
@@ -251,25 +251,27 @@ def slot_of(tape: Tape, y: Any) -> int | None:
     return y.slot if type(y) is Tracer and y.owner is tape else None
 
 
-def _matching(given: Any, treedef: Any, types: Sequence[Any], what: str) -> list[Any]:
+def matching(given: Any, treedef: Any, types: Sequence[Any], what: str) -> list[Any]:
     """Leaves of a tangent or cotangent, checked against structure, shapes and dtypes."""
     leaves, got = tree.flatten(given)
     if got != treedef:
         raise TreeError(
             message(
-                f"{what}: another structure than expected",
+                f"{what} has another structure than the value it belongs to",
                 got=tree.explain_mismatch(treedef, given),
                 do="give it the same structure",
             )
         )
+    leaves = checked([x if t.inexact else 0 for x, t in zip(leaves, types, strict=True)], treedef, what)
     out = []
     for i, (x, t) in enumerate(zip(leaves, types, strict=True)):
         if not t.inexact:
             out.append(None)
             continue
-        (x,) = checked([x], tree.LEAF, what)
-        aval = aval_of(signature(x))
-        if aval.shape != t.shape or (type(signature(x)) is not type and aval.dtype != t.dtype):
+        sig = signature(x)
+        aval = aval_of(sig)
+        fits = aval.dtype == t.dtype if type(sig) is not type else sig is not complex or t.dtype.kind == "c"
+        if aval.shape != t.shape or not fits:
             raise ShapeError(
                 message(
                     f"{what}{path_of(treedef, i)} must be {t}",
@@ -277,7 +279,7 @@ def _matching(given: Any, treedef: Any, types: Sequence[Any], what: str) -> list
                     do="give it the shape and dtype of the value it belongs to",
                 )
             )
-        out.append(x if type(x) is Tracer or type(signature(x)) is not type else t.dtype.type(x))
+        out.append(x if type(x) is Tracer or type(sig) is not type else t.dtype.type(x))
     return out
 
 
@@ -309,7 +311,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     slots = [slot_of(tape, y) for y in outs]
 
     def vjp_fun(ct: Any) -> Any:
-        cts = _matching(ct, out_tree, types, f"the cotangent of {name_of(fun)}")
+        cts = matching(ct, out_tree, types, f"{name_of(fun)}: the cotangent")
         seeds = [(s, c) for s, c in zip(slots, cts, strict=True) if s is not None and c is not None]
         active = [type(t) is Tracer and t.owner is tape for t in traced]
         found = iter(tape.pull(seeds, [t.slot for t, a in zip(traced, active, strict=True) if a]))
@@ -350,7 +352,7 @@ def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
     leaves, treedef = tree.flatten(tuple(primals))
     leaves = checked(leaves, treedef, f"{name_of(fun)}: the primal")
     types = [aval_of(signature(x)) for x in leaves]
-    ts = _matching(tuple(tangents), treedef, types, f"the tangent of {name_of(fun)}")
+    ts = matching(tuple(tangents), treedef, types, f"{name_of(fun)}: the tangent")
     aux = None
     with Dual().open() as dual:
         inside = [
@@ -403,7 +405,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     values = [own(y.value if s is not None else y) for y, s in zip(outs, slots, strict=True)]
 
     def jvp_fun(*tangents: Any) -> Any:
-        ts = _matching(tuple(tangents), treedef, in_types, f"the tangent of {name_of(fun)}")
+        ts = matching(tuple(tangents), treedef, in_types, f"{name_of(fun)}: the tangent")
         given = {
             t.slot: u
             for t, u in zip(traced, ts, strict=True)

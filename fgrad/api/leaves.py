@@ -32,6 +32,15 @@ def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0) -> li
     return out
 
 
+def described(x: Any) -> str:
+    """What a function returned, for error texts."""
+    if type(x) is Tracer:
+        return f"a traced {x.aval}"
+    if isinstance(x, tuple | list):
+        return f"a {type(x).__name__} of {len(x)}"
+    return f"an object of class {type(x).__name__}"
+
+
 class Own:
     """Makes results the caller's own: fresh, writable, C-contiguous, sharing memory with nothing."""
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core import tree
 from ..core.builder import trace
-from ..core.errors import StaticArgumentError, TreeError, message
+from ..core.errors import StaticArgumentError, message
 from ..core.ir import Jaxpr
 from ..core.nodes import register_static
 from ..core.primitive import registry as p
@@ -23,6 +23,7 @@ from ..passes.transpose import Linear, transpose
 from ..regions.call import call, execute
 from ..regions.checkpoint import checkpoint as checkpoint_region
 from ..rewrites.pipeline import simplify
+from .derivatives import matching
 from .leaves import Own, checked, name_of
 
 LIMIT = 4096
@@ -352,7 +353,8 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[..., An
     primals: arrays or `ShapeDtypeStruct`s, of which only the types are used. The result maps cotangents of the value to
     a tuple of cotangents of the arguments, in the pairing <a, b> = Re sum(a * b).
 
-    Errors: `LinearityError` if the function is not linear.
+    Errors: `LinearityError` where the result is called and the function is not linear; `TreeError`, `ShapeError` for a
+    cotangent that does not match the value.
 
     >>> linear_transpose(lambda x: 3 * x, 1.0)(2.0)
     (np.float64(6.0),)
@@ -362,22 +364,10 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[..., An
     jaxpr = simplify(staged.jaxpr)
 
     def transposed(ct: Any) -> Any:
-        leaves, got = tree.flatten(ct)
-        if got != staged.out_tree:
-            raise TreeError(
-                message(
-                    "linear_transpose: another structure than the value's",
-                    got=tree.explain_mismatch(staged.out_tree, ct),
-                    do="match it",
-                )
-            )
-        cts = [
-            x if type(x) is Tracer else np.asarray(x, a.type.dtype)[()]
-            for x, a in zip(leaves, jaxpr.outputs, strict=True)
-        ]
+        cts = matching(ct, staged.out_tree, jaxpr.out_types, f"{name_of(fun)}: the cotangent")
         xs = [Linear(t) for t in jaxpr.in_types]
         found = transpose(jaxpr, xs, [None] * len(xs), cts)
-        own = Own(cts)
+        own = Own([c for c in cts if c is not None])
         return tree.unflatten(
             treedef,
             [

@@ -41,6 +41,17 @@ def is_linear(x: Any) -> bool:
     return type(x) is Linear
 
 
+def not_linear(name: str) -> LinearityError:
+    """The error for a primitive that meets a linear operand where it is not linear."""
+    return LinearityError(
+        message(
+            f"primitive '{name}' is not linear in the operand that is to be transposed",
+            do="transpose only what is linear in those arguments; a custom_vjp whose bwd is not linear in the "
+            "cotangent works in reverse mode only",
+        )
+    )
+
+
 class Primitive:
     """Base class. Subclasses state rules; what is left out raises `MissingRuleError` when it is needed."""
 
@@ -127,12 +138,7 @@ class Primitive:
 
     def pull(self, cts: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:
         """Contributions to the cotangents of the linear operands (those with `is_linear`), None elsewhere."""
-        raise LinearityError(
-            message(
-                f"primitive '{self.name}' is not linear in the operand that is to be transposed",
-                do="transpose only programs that are linear in those arguments",
-            )
-        )
+        raise not_linear(self.name)
 
     def batch(self, size: int, mapped: Sequence[bool], *xs: Any, **params: Any) -> tuple[Sequence[Any], Sequence[bool]]:
         """Outputs and which of them are mapped; mapped operands carry the axis of that size in front."""

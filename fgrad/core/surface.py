@@ -9,7 +9,7 @@ import numpy as np
 
 from .calls import Function
 from .trace import STATIC, Tracer, apply, concrete, leaked, signature, state
-from .types import canonical, signature_of
+from .types import canonical, signature_of, typed
 
 
 def surface(*, run: Callable[..., Any] | None = None, arity: int | None = 1) -> Callable[..., Any]:

@@ -20,7 +20,7 @@ import numpy as np
 from .calls import Call
 from .errors import ConcretizationError, FgradError, LeakedTracerError, Site, message
 from .ir import Eqn, Literal
-from .primitive import Primitive, binder
+from .primitive import Linear, Primitive, binder, not_linear
 from .types import ShapedArray, Signature, aval_of, signature_of
 
 levels = itertools.count(1)
@@ -302,6 +302,8 @@ def signature(x: Any) -> Signature:
 
 def bind(primitive: Primitive, xs: tuple[Any, ...], params: dict[str, Any]) -> Any:
     """Apply a primitive; one output comes bare, several as a tuple."""
+    if Linear in map(type, xs):
+        raise not_linear(primitive.name)
     for x in xs:
         if type(x) is Tracer:
             break

@@ -7,6 +7,7 @@ Python scalar (traced or not), its Python class. So weakness lives in signatures
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,14 +18,14 @@ from .errors import LeafError, message
 class ShapedArray:
     """The type of an array: `shape` (tuple of int) and `dtype` (NumPy dtype, native byte order).
 
-    Instances are interned by `shaped`, so equal types are almost always one object; comparison stays right when an
-    old one has left the bounded table. Immutable by convention.
+    Instances are made by `shaped` alone, which interns them: equal types are one object, compared by identity.
+    Immutable by convention.
 
     >>> shaped((2, 3), np.float32)
     float32[2,3]
     """
 
-    __slots__ = ("_hash", "dtype", "inexact", "ndim", "shape", "size")
+    __slots__ = ("__weakref__", "dtype", "inexact", "ndim", "shape", "size")
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
         self.shape = shape
@@ -32,13 +33,6 @@ class ShapedArray:
         self.ndim = len(shape)
         self.size = math.prod(shape)
         self.inexact = dtype.kind in "fc"
-        self._hash = hash((shape, dtype))
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (type(other) is ShapedArray and self.shape == other.shape and self.dtype == other.dtype)
-
-    def __hash__(self) -> int:
-        return self._hash
 
     def __repr__(self) -> str:
         return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
@@ -46,8 +40,8 @@ class ShapedArray:
 
 Signature: TypeAlias = "ShapedArray | type"
 
-_TABLE: dict[tuple[tuple[int, ...], np.dtype], ShapedArray] = {}
-_LIMIT = 1 << 16
+# Types in use; an entry goes when nothing refers to its type any more.
+_TABLE: dict[tuple[tuple[int, ...], np.dtype], weakref.ref[ShapedArray]] = {}
 _NATIVE: dict[np.dtype, np.dtype] = {}
 
 
@@ -72,14 +66,21 @@ def shaped(shape: tuple[int, ...], dtype: Any) -> ShapedArray:
 
     Raises `LeafError` for dtypes that hold no numbers (object, str, datetime) and for long doubles.
     """
-    try:
-        return _TABLE[shape, dtype]
-    except KeyError:
+    found = known(shape, dtype)
+    if found is None:
         native = _native(dtype)
-        new = ShapedArray(tuple(int(n) for n in shape), native)
-        if len(_TABLE) >= _LIMIT:
-            _TABLE.clear()
-        return _TABLE.setdefault((new.shape, native), new)
+        key = (tuple(int(n) for n in shape), native)
+        found = known(*key)
+        if found is None:
+            found = ShapedArray(*key)
+            _TABLE[key] = weakref.ref(found, lambda ref: _TABLE.pop(key) if _TABLE.get(key) is ref else None)
+    return found
+
+
+def known(shape: Any, dtype: Any) -> ShapedArray | None:
+    """The type of a shape and a dtype if it is in use already."""
+    ref = _TABLE.get((shape, dtype))
+    return None if ref is None else ref()
 
 
 WEAK: dict[type, ShapedArray] = {
@@ -107,11 +108,12 @@ def signature_of(x: Any) -> Signature:
     """
     cls = type(x)
     if cls is np.ndarray:
-        found = _TABLE.get((x.shape, x.dtype))
+        ref = _TABLE.get((x.shape, x.dtype))
+        found = None if ref is None else ref()
         return found if found is not None else shaped(x.shape, x.dtype)
-    known = _SIGNATURES.get(cls)
-    if known is not None:
-        return known
+    scalar = _SIGNATURES.get(cls)
+    if scalar is not None:
+        return scalar
     if isinstance(x, np.ndarray | np.generic):
         return shaped(x.shape, x.dtype)
     for scalar in (bool, int, float, complex):
@@ -148,6 +150,20 @@ def canonical(x: Any) -> Any:
             )
         )
     return np.asarray(x, dtype=signature.dtype)  # type: ignore[union-attr]
+
+
+def typed(x: Any) -> tuple[Any, Signature]:
+    """`canonical(x)` and its signature, by one look-up where `x` is canonical already."""
+    cls = type(x)
+    if cls is np.ndarray:
+        ref = _TABLE.get((x.shape, x.dtype))
+        found: Signature | None = None if ref is None else ref()
+    else:
+        found = _SIGNATURES.get(cls)
+    if found is not None:
+        return x, found
+    x = canonical(x)
+    return x, signature_of(x)
 
 
 def real_dtype(dtype: np.dtype) -> np.dtype:

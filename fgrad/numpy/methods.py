@@ -63,6 +63,8 @@ for _name, _f in UNARY_OPERATORS.items():
 
 def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
     """NumPy hands a ufunc over because an operand is traced."""
+    if not kwargs and method == "__call__" and ufunc in ROUTES:
+        return ROUTES[ufunc](*inputs)
     out = kwargs.pop("out", None)
     if out is not None and any(o is not None for o in (out if isinstance(out, tuple) else (out,))):
         raise MutationError(

@@ -20,6 +20,7 @@ from ..core.primitive import space
 from ..core.trace import Trace, Tracer, apply, levels, signature
 from ..core.types import aval_of
 from .interpret import interpret
+from .quiet import quietly
 from .rules import Rule, rule_of
 from .transpose import Linear, transpose, zeros
 
@@ -222,10 +223,9 @@ class Tape(Trace):
         """
         if self.nested or any([type(ct) is Tracer for _, ct in seeds]):
             return self._pull_traced(seeds, wanted)
-        with np.errstate(all="ignore"):
-            result = self._pull_concrete(seeds, wanted, optimistic=True)
-            if any(_has_nan(ct) for ct in result):
-                result = self._pull_concrete(seeds, wanted, optimistic=False)
+        result: list[Any] = quietly(self._pull_concrete, seeds, wanted, True)
+        if any([_has_nan(ct) for ct in result]):
+            result = quietly(self._pull_concrete, seeds, wanted, False)
         return result
 
     def _pull_concrete(self, seeds: Sequence[tuple[int, Any]], wanted: Sequence[int], optimistic: bool) -> list[Any]:
@@ -404,9 +404,10 @@ def _has_nan(x: Any) -> bool:
     if x is None:
         return False
     if type(x) is np.ndarray and x.ndim:
-        flat = x if x.ndim == 1 else x.ravel()
-        total = flat.dot(flat)
-        return bool(total != total) and bool(np.isnan(flat).any())
+        if x.dtype.kind == "f" and x.size:
+            x = np.minimum.reduce(x, None)  # NaN if any element is; no threads, no overflow
+            return bool(x != x)
+        return bool(np.isnan(x).any())
     return bool(x != x)
 
 

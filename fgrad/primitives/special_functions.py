@@ -78,6 +78,7 @@ random_gamma_derivative = Elementwise(
         for which in ("its parameter", "the draw")
     ],
     domain="positive",
+    params=lambda draw, dtype: {"log_space": draw.bool()},
 )
 
 

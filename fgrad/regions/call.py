@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ..core.builder import trace
 from ..core.effects import Effects
 from ..core.ir import Eqn, Jaxpr, Var
@@ -15,6 +13,7 @@ from ..core.types import ShapedArray
 from ..passes.interpret import interpret
 from ..passes.jvp import jvp_program
 from ..passes.linearize import linear_parts
+from ..passes.quiet import quietly
 from ..passes.render import render_program
 from ..passes.transpose import Linear, transpose
 from ..passes.vmap import batch_program
@@ -31,8 +30,7 @@ def memo(jaxpr: Jaxpr, key: Any, make: Any) -> Any:
 def execute(jaxpr: Jaxpr, xs: Sequence[Any]) -> tuple[Any, ...]:
     """Run a closed program on arrays."""
     function = memo(jaxpr, "render", lambda: render_program(jaxpr))
-    with np.errstate(all="ignore"):
-        return function(*xs)
+    return quietly(function, *xs)
 
 
 def one_equation(region: Region, types: Sequence[ShapedArray], params: dict[str, Any]) -> Jaxpr:

@@ -137,7 +137,8 @@ def _linearized(rule: Jaxpr, known: int, outs: int) -> tuple[Jaxpr, Jaxpr, int]:
     if any(active[:outs]):
         raise GradError(
             message(
-                "a custom_jvp rule whose primal output depends on tangents", do="return fun's value as the first result"
+                "the value that a custom_jvp rule returns depends on its tangents",
+                do="return (fun(*primals), tangent): only the second depends on tangents, linearly",
             )
         )
 
@@ -159,7 +160,7 @@ def _results(out: Any, jaxpr: Jaxpr) -> list[Any]:
 
 
 class CustomVjp(_Custom):
-    """`fwd`: operands -> outputs, residuals; `bwd`: residuals, cotangents -> cotangents (of what is inexact)."""
+    """`fwd`: operands -> outputs, residuals; `bwd`: residuals, cotangents -> cotangents, of what is inexact."""
 
     def jvp(self, tangents: Sequence[Any], *xs: Any, **params: Any) -> Any:
         active = [t is not None for t in tangents]
