@@ -107,21 +107,21 @@ def binary_operator(function: Function) -> Callable[[Any, Any], Any]:
                     sigs = (x.sig, cls)
                 else:
                     try:
-                        y = canonical(y)
+                        y, sig = typed(y)
                     except TypeError:
                         if isinstance(y, np.ndarray | np.generic):  # no other class would know better
                             raise
                         return NotImplemented
-                    sigs = (x.sig, signature_of(y))
+                    sigs = (x.sig, sig)
         else:
             trace = y.owner
             try:
-                x = canonical(x)
+                x, sig = typed(x)
             except TypeError:
                 if isinstance(x, np.ndarray | np.generic):
                     raise
                 return NotImplemented
-            sigs = (signature_of(x), y.sig)
+            sigs = (sig, y.sig)
         if trace.done:
             raise leaked(x if type(x) is Tracer else y)
         builder = state.builder
