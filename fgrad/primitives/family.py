@@ -193,9 +193,7 @@ def check_axes(name: str, axes: Sequence[int], t: ShapedArray) -> None:
 
 space.zeros = zeros
 space.add = lambda a, b: p.add(a, b)
-space.repeat = lambda size, x, t: stage(
-    p.broadcast_in_dim, x, shape=(size, *t.shape), dims=tuple(range(1, t.ndim + 1))
-)
+space.repeat = lambda size, x, t: stage(p.broadcast_in_dim, x, shape=(size, *t.shape), dims=tuple(range(1, t.ndim + 1)))
 space.total = lambda x: p.reduce_sum(x, axes=(0,))
 
 __all__ = [
