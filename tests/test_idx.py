@@ -84,9 +84,9 @@ def test_empty_and_zero_dimensional(tmp_path, shape, payload):
         (images(2)[:-1], "truncated: its header promises shape (2, 2, 3) of uint8, 28 bytes in all, and there are 27"),
         (images(2) + b"\0", "too long: its header promises shape (2, 2, 3) of uint8, 28 bytes in all"),
         (idx_bytes(0x0E, (2**32 - 1,) * 9, b""), "truncated: its header promises"),
-        (gzip.compress(images(2))[:-9], "damaged gzip file: "),
-        (gzip.compress(images(2))[:12] + b"\xff" * 20, "damaged gzip file: "),
-        (gzip.compress(images(2))[:-5] + b"\0\0\0\0\0", "damaged gzip file: "),
+        (gzip.compress(images(2), mtime=0)[:-9], "damaged gzip file: "),
+        (gzip.compress(images(2), mtime=0)[:12] + b"\xff" * 20, "damaged gzip file: "),
+        (gzip.compress(images(2), mtime=0)[:-5] + b"\0\0\0\0\0", "damaged gzip file: "),
         (b"\x1f\x8b", "damaged gzip file: "),
     ],
 )
@@ -113,7 +113,7 @@ def test_folder_with_other_spellings(folder):
         content = (folder / name).read_bytes()
         (folder / name).unlink()
         new_name = new.format(re.sub("-idx", ".idx", name) if "images" in name else name)
-        (folder / new_name).write_bytes(gzip.compress(content) if new_name.endswith(".gz") else content)
+        (folder / new_name).write_bytes(gzip.compress(content, mtime=0) if new_name.endswith(".gz") else content)
     assert load_idx_folder(str(folder)).test_images.shape == (2, 2, 3)
 
 

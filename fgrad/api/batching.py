@@ -99,7 +99,7 @@ def _collected(batch: Batch, outs: Any, out_tree: Any, out: Any, out_axes: Any, 
                         do="give it an axis, or return something that does not depend on mapped arguments",
                     )
                 )
-            results.append(own(y))
+            results.append(own.copied(y))
             continue
         if not -t.ndim - 1 <= a <= t.ndim:
             raise AxisSizeError(

@@ -65,7 +65,10 @@ def _zero_like(x: Any) -> Any:
 
 
 def unwrapped(tape: Any, y: Any, own: Own) -> Any:
-    return own(y.value if type(y) is Tracer and y.owner is tape else y)
+    """A result of a function that ran on `tape`, as the caller's own."""
+    if type(y) is Tracer and y.owner is tape:
+        return own.copied(y.value) if tape.outlives else own(y.value)
+    return own.copied(y)
 
 
 def value_and_grad(
@@ -323,7 +326,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         return tree.unflatten(treedef, result)
 
     own = Own()
-    value = tree.unflatten(out_tree, [own(y.value if s is not None else y) for y, s in zip(outs, slots, strict=True)])
+    value = tree.unflatten(out_tree, [unwrapped(tape, y, own) for y in outs])
     if has_aux:
         aux = tree.map(lambda y: unwrapped(tape, y, own) if is_array(y) else y, aux_box[0])
         return value, vjp_fun, aux
@@ -365,7 +368,7 @@ def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
         outs = checked(outs, out_tree, f"{name_of(fun)}: the result")
     values, out_ts = split(dual, outs)
     own = Own([*leaves, *[t for t in ts if t is not None]])
-    value = tree.unflatten(out_tree, [own(v) for v in values])
+    value = tree.unflatten(out_tree, [unwrapped(dual, y, own) for y in outs])
     tangent = tree.unflatten(
         out_tree, [_zero_like(v) if t is None else own(t) for v, t in zip(values, out_ts, strict=True)]
     )
@@ -402,7 +405,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     in_types = [aval_of(signature(t)) for t in traced]
     slots = [slot_of(tape, y) for y in outs]
     own = Own()
-    values = [own(y.value if s is not None else y) for y, s in zip(outs, slots, strict=True)]
+    values = [unwrapped(tape, y, own) for y in outs]
 
     def jvp_fun(*tangents: Any) -> Any:
         ts = matching(tuple(tangents), treedef, in_types, f"{name_of(fun)}: the tangent")

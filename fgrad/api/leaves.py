@@ -63,6 +63,10 @@ class Own:
             return x
         return np.asarray(x)[()]
 
+    def copied(self, x: Any) -> Any:
+        """`x` where somebody else holds it too: the function under transformation, or a tape that outlives the call."""
+        return np.array(x, order="C")[()] if isinstance(x, np.ndarray) else self(x)
+
 
 def name_of(f: Callable[..., Any]) -> str:
     """A function's name for people."""

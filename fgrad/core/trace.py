@@ -43,6 +43,8 @@ class Trace:
     name = "trace"
     # Whether values under this trace are concrete where its inputs are, so that Python control flow may read them.
     concrete = False
+    # Whether it reads what it recorded after the call.
+    outlives = False
 
     def __init__(self) -> None:
         self.level = next(levels)

@@ -41,7 +41,7 @@ class Threefry2x32(Primitive):
 
     def batch(self, size: int, mapped: Sequence[bool], *xs: Any) -> Any:
         counters = align(size, mapped[2:], xs[2:])
-        if any(mapped[:2]):
+        if any(mapped[:2]) or xs[0].ndim:
             return self(*align(size, mapped[:2], xs[:2]), *counters), [True, True]
         # one key for all lanes encrypts their counters as one array
         return self(*xs[:2], *counters), [True, True]

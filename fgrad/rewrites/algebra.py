@@ -40,6 +40,8 @@ def _definition(a: Atom, defs: Definitions, name: str) -> Eqn | None:
 
 def _mul(e: Eqn, defs: Definitions) -> Any:
     x, w = e.inputs
+    if x.type.dtype.kind == "c":  # (inf + 0j) * (1 + 0j) is inf + nan j
+        return None
     return x if _is(w, defs, 1) else w if _is(x, defs, 1) else None
 
 
@@ -61,7 +63,7 @@ def _sub(e: Eqn, defs: Definitions) -> Any:
 
 
 def _div(e: Eqn, defs: Definitions) -> Any:
-    return e.inputs[0] if _is(e.inputs[1], defs, 1) else None
+    return e.inputs[0] if _is(e.inputs[1], defs, 1) and e.inputs[0].type.dtype.kind != "c" else None
 
 
 def _neg(e: Eqn, defs: Definitions) -> Any:
