@@ -331,3 +331,21 @@ def test_holomorphic_functions(wrapper):
     second = fgrad.grad(fgrad.grad(g, holomorphic=True), holomorphic=True)
     mp = mpmath.diff(lambda z: mpmath.exp(z) * z**3 / (1 + z * z) + mpmath.sin(z), mpmath.mpc(z), 2)
     assert second(z) == pytest.approx(complex(mp), rel=1e-9)
+
+
+# ------------------------------------------------------------------------------------------------- no loud derivatives
+
+
+def guarded(x):
+    return np.where(x > 0, x * np.sqrt(x), 0.0)
+
+
+@pytest.mark.parametrize("modes", list(itertools.product(DERIVATIVES, repeat=2)), ids="-".join)
+def test_branches_not_taken_neither_warn_nor_leak(modes):
+    """Infinite partial derivatives at zero lie in the branch that is not taken; warnings are errors here."""
+    f = guarded
+    for mode in modes:
+        f = DERIVATIVES[mode](f)
+        assert f(0.0) == 0.0
+        assert fgrad.jit(f)(0.0) == 0.0
+        assert np.array_equal(fgrad.vmap(f)(np.zeros(2)), np.zeros(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import Any
@@ -11,18 +12,33 @@ from ..core import tree
 from ..core.builder import trace
 from ..core.errors import GradError, ShapeError, TreeError, message
 from ..core.ir import Jaxpr, Var
+from ..core.primitive import Region
 from ..core.trace import Tracer, signature
 from ..core.types import ShapedArray, aval_of
 from ..passes.transpose import zeros
+from ..regions.custom import Later
 from ..regions.custom import custom_jvp as jvp_region
 from ..regions.custom import custom_vjp as vjp_region
 from .leaves import checked, described, name_of
 
 
-class _CustomRule:
-    """What both kinds share: nondifferentiable arguments, and when no rule is needed."""
+class _UnderWay(threading.local):
+    """The functions whose rules this thread is tracing."""
 
-    kind = "custom"
+    functions: tuple[Any, ...] = ()
+
+
+_under_way = _UnderWay()
+
+
+class _CustomRule:
+    """What both kinds share: nondifferentiable arguments, when no rule is needed, and rules that call the function."""
+
+    kind: str
+    region: Region
+    rule_params: tuple[str, ...]
+    _check_rules: Callable[[], None]
+    _programs: Callable[[Sequence[Any], Any, Sequence[Any]], tuple[list[Any], Any, Any]]
 
     def __init__(
         self, fun: Callable[..., Any], nondiff_argnums: Sequence[int] = (), nondiff_argnames: Sequence[str] = ()
@@ -71,8 +87,46 @@ class _CustomRule:
             args.insert(i, a)
         return args
 
-    def _trace(self, f: Callable[..., Any], sigs: Sequence[Any]) -> tuple[Jaxpr, list[Any]]:
-        return trace(f, sigs, f"{self.kind} {name_of(self.fun)}")
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        fixed, moving = self._split(args, kwargs)
+        leaves, treedef = tree.flatten(tuple(moving))
+        leaves = checked(leaves, treedef, f"{self.kind} {name_of(self.fun)}: the argument")
+        if not any(type(x) is Tracer for x in leaves):
+            return self.fun(*args, **kwargs)
+        self._check_rules()
+        make = self._postponed if any(f is self for f in _under_way.functions) else self._programs
+        captured, params, out_tree = make(fixed, treedef, [signature(x) for x in leaves])
+        out = self.region(*captured, *leaves, **params)
+        return tree.unflatten(out_tree, [out] if len(params["jaxpr"].outputs) == 1 else list(out))
+
+    def _primal(self, fixed: Sequence[Any], treedef: Any, sigs: Sequence[Any]) -> tuple[Jaxpr, Any]:
+        """The function as a program, and the structure of its result."""
+        box: list[Any] = []
+
+        def primal(*xs: Any) -> list[Any]:
+            outs, structure = tree.flatten(self.fun(*self._whole(fixed, tree.unflatten(treedef, xs))))
+            box.append(structure)
+            return checked(outs, structure, f"{self.kind} {name_of(self.fun)}: the result")
+
+        return self._trace(primal, sigs), box[0]
+
+    def _trace(self, f: Callable[..., Any], sigs: Sequence[Any]) -> Jaxpr:
+        return trace(f, sigs, f"{self.kind} {name_of(self.fun)}")[0]
+
+    def _trace_rule(self, f: Callable[..., Any], sigs: Sequence[Any]) -> Jaxpr:
+        before = _under_way.functions
+        _under_way.functions = (*before, self)
+        try:
+            return self._trace(f, sigs)
+        finally:
+            _under_way.functions = before
+
+    def _postponed(self, fixed: Sequence[Any], treedef: Any, sigs: Sequence[Any]) -> tuple[list[Any], Any, Any]:
+        """As `_programs` for a call in a rule of this function: rules once more, when a derivative needs them."""
+        jaxpr, out_tree = self._primal(fixed, treedef, sigs)
+        later = Later(lambda: self._programs(fixed, treedef, sigs)[:2])
+        params = {"jaxpr": jaxpr.closed(), **dict.fromkeys(self.rule_params, later), "captured": len(jaxpr.consts)}
+        return list(jaxpr.consts), {**params, "name": name_of(self.fun)}, out_tree
 
 
 class custom_jvp(_CustomRule):
@@ -92,6 +146,8 @@ class custom_jvp(_CustomRule):
     """
 
     kind = "custom_jvp"
+    region = jvp_region
+    rule_params = ("rule",)
     rule: Callable[..., Any] | None = None
 
     def defjvp(self, jvp: Callable[..., Any], symbolic_zeros: bool = False) -> Callable[..., Any]:
@@ -103,7 +159,7 @@ class custom_jvp(_CustomRule):
         """Set one rule per argument; their tangents are added."""
 
         def rule(primals: Any, tangents: Any) -> Any:
-            value = self.fun(*primals)
+            value = self(*primals)
             parts = [f(t, value, *primals) for f, t in zip(jvps, tangents, strict=True) if f is not None]
             total = parts[0] if parts else tree.map(lambda v: v * 0, value)
             for part in parts[1:]:
@@ -112,23 +168,14 @@ class custom_jvp(_CustomRule):
 
         self.rule = rule
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        fixed, moving = self._split(args, kwargs)
-        leaves, treedef = tree.flatten(tuple(moving))
-        leaves = checked(leaves, treedef, f"custom_jvp {name_of(self.fun)}: the argument")
-        if not any(type(x) is Tracer for x in leaves):
-            return self.fun(*args, **kwargs)
+    def _check_rules(self) -> None:
         if self.rule is None:
             raise GradError(message(f"custom_jvp {name_of(self.fun)} has no rule", do="set one with defjvp or defjvps"))
-        sigs = [signature(x) for x in leaves]
+
+    def _programs(self, fixed: Sequence[Any], treedef: Any, sigs: Sequence[Any]) -> tuple[list[Any], Any, Any]:
+        """Captured values, params of the region, and structure of the result."""
+        jaxpr, out_tree = self._primal(fixed, treedef, sigs)
         types = [aval_of(s) for s in sigs]
-        box: dict[str, Any] = {}
-
-        def primal(*xs: Any) -> list[Any]:
-            outs, box["tree"] = tree.flatten(self.fun(*self._whole(fixed, tree.unflatten(treedef, xs))))
-            return checked(outs, box["tree"], f"custom_jvp {name_of(self.fun)}: the result")
-
-        jaxpr, _ = self._trace(primal, sigs)
         out_types = jaxpr.out_types
 
         def ruled(*flat: Any) -> list[Any]:
@@ -143,14 +190,14 @@ class custom_jvp(_CustomRule):
                         do="return a pair",
                     )
                 )
-            values = self._leaves(out[0], box["tree"], out_types, "value")
-            found = self._leaves(out[1], box["tree"], out_types, "tangent")
+            values = self._leaves(out[0], out_tree, out_types, "value")
+            found = self._leaves(out[1], out_tree, out_types, "tangent")
             return [*values, *[u for u, t in zip(found, out_types, strict=True) if t.inexact]]
 
-        rule, _ = self._trace(ruled, [*sigs, *[t for t in types if t.inexact]])
+        rule = self._trace_rule(ruled, [*sigs, *[t for t in types if t.inexact]])
         jaxpr, rule, captured = _merged_consts(jaxpr, rule)
-        out = jvp_region(*captured, *leaves, jaxpr=jaxpr, rule=rule, captured=len(captured), name=name_of(self.fun))
-        return tree.unflatten(box["tree"], [out] if len(out_types) == 1 else list(out))
+        params = {"jaxpr": jaxpr, "rule": rule, "captured": len(captured), "name": name_of(self.fun)}
+        return captured, params, out_tree
 
     def _leaves(self, value: Any, treedef: Any, types: Sequence[ShapedArray], what: str) -> list[Any]:
         return matched(value, treedef, types, f"the rule of custom_jvp {name_of(self.fun)}: the {what}")
@@ -220,6 +267,8 @@ class custom_vjp(_CustomRule):
     """
 
     kind = "custom_vjp"
+    region = vjp_region
+    rule_params = ("fwd", "bwd")
     rules: tuple[Callable[..., Any], Callable[..., Any]] | None = None
 
     def defvjp(
@@ -232,26 +281,19 @@ class custom_vjp(_CustomRule):
         """Set the forward and the backward rule; absent cotangents come as zeros, whatever `symbolic_zeros` says."""
         self.rules = (fwd, bwd)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        fixed, moving = self._split(args, kwargs)
-        leaves, treedef = tree.flatten(tuple(moving))
-        leaves = checked(leaves, treedef, f"custom_vjp {name_of(self.fun)}: the argument")
-        if not any(type(x) is Tracer for x in leaves):
-            return self.fun(*args, **kwargs)
+    def _check_rules(self) -> None:
         if self.rules is None:
             raise GradError(
                 message(f"custom_vjp {name_of(self.fun)} has no rules", do="set them with defvjp(fwd, bwd)")
             )
-        fwd, bwd = self.rules
-        sigs = [signature(x) for x in leaves]
+
+    def _programs(self, fixed: Sequence[Any], treedef: Any, sigs: Sequence[Any]) -> tuple[list[Any], Any, Any]:
+        """Captured values, params of the region, and structure of the result."""
+        fwd, bwd = self.rules  # type: ignore[misc]
         types = [aval_of(s) for s in sigs]
+        moving = tree.unflatten(treedef, types)
         box: dict[str, Any] = {}
-
-        def primal(*xs: Any) -> list[Any]:
-            outs, box["tree"] = tree.flatten(self.fun(*self._whole(fixed, tree.unflatten(treedef, xs))))
-            return checked(outs, box["tree"], f"custom_vjp {name_of(self.fun)}: the result")
-
-        jaxpr, _ = self._trace(primal, sigs)
+        jaxpr, out_tree = self._primal(fixed, treedef, sigs)
         out_types = jaxpr.out_types
 
         def forward(*xs: Any) -> list[Any]:
@@ -264,29 +306,27 @@ class custom_vjp(_CustomRule):
                         do="return a pair",
                     )
                 )
-            values = matched(out[0], box["tree"], out_types, f"fwd of custom_vjp {name_of(self.fun)}: the value")
+            values = matched(out[0], out_tree, out_types, f"fwd of custom_vjp {name_of(self.fun)}: the value")
             # residuals that are no arrays (options, None) are kept as they are
             rest, box["residuals"] = tree.flatten(out[1])
             return [*values, *checked(rest, box["residuals"], f"fwd of custom_vjp {name_of(self.fun)}: the residual")]
 
-        ahead, _ = self._trace(forward, sigs)
+        ahead = self._trace_rule(forward, sigs)
         residual_types = ahead.out_types[len(out_types) :]
         count = len(residual_types)
 
         def backward(*flat: Any) -> list[Any]:
             given = iter(flat[count:])
             cts = [next(given) if t.inexact else zeros(t) for t in out_types]
-            found = bwd(*fixed, tree.unflatten(box["residuals"], flat[:count]), tree.unflatten(box["tree"], cts))
+            found = bwd(*fixed, tree.unflatten(box["residuals"], flat[:count]), tree.unflatten(out_tree, cts))
             return self._cotangents(found, moving, types)
 
-        back, _ = self._trace(backward, [*residual_types, *[t for t in out_types if t.inexact]])
+        back = self._trace_rule(backward, [*residual_types, *[t for t in out_types if t.inexact]])
         jaxpr, ahead, captured = _merged_consts(jaxpr, ahead)
         if back.consts:
             ahead, back, captured, jaxpr = _residual_consts(ahead, back, captured, jaxpr)
-        out = vjp_region(
-            *captured, *leaves, jaxpr=jaxpr, fwd=ahead, bwd=back, captured=len(captured), name=name_of(self.fun)
-        )
-        return tree.unflatten(box["tree"], [out] if len(out_types) == 1 else list(out))
+        params = {"jaxpr": jaxpr, "fwd": ahead, "bwd": back, "captured": len(captured), "name": name_of(self.fun)}
+        return captured, params, out_tree
 
     def _cotangents(self, found: Any, moving: Sequence[Any], types: Sequence[ShapedArray]) -> list[Any]:
         who = f"bwd of custom_vjp {name_of(self.fun)}"

@@ -181,19 +181,33 @@ def _statics(
     return tuple(sorted(positions)), tuple({*names, *[plain[n] for n in positions if n < len(plain)]})
 
 
+def _identity(value: Any) -> Any:
+    """A key that tells apart what Python holds equal: 1, 1.0 and True, 0.0 and -0.0; alone and in tuples."""
+    if isinstance(value, float):
+        return type(value), value.hex()
+    if isinstance(value, complex):
+        return type(value), value.real.hex(), value.imag.hex()
+    if isinstance(value, tuple):
+        return type(value), tuple([_identity(v) for v in value])
+    if isinstance(value, frozenset):
+        return type(value), frozenset([_identity(v) for v in value])
+    return type(value), value
+
+
 class _Static:
     """A static argument in a structure of arguments: no leaf, compared by value and type."""
 
-    __slots__ = ("value",)
+    __slots__ = ("key", "value")
 
     def __init__(self, value: Any):
         self.value = value
+        self.key = _identity(value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Static) and type(self.value) is type(other.value) and bool(self.value == other.value)
+        return isinstance(other, _Static) and self.key == other.key
 
     def __hash__(self) -> int:
-        return hash(self.value)
+        return hash(self.key)
 
 
 register_static(_Static)

@@ -10,6 +10,7 @@ import numpy as np
 from ..core.errors import MissingRuleError, MutationError, message
 from ..core.surface import binary_operator
 from ..core.trace import Tracer
+from .promote import cast, is_weak
 from .ufuncs import OPERATORS, ROUTES, UNARY_OPERATORS
 
 # NumPy's ufunc methods -> ours: (ufunc, method) -> function
@@ -63,7 +64,7 @@ for _name, _f in UNARY_OPERATORS.items():
 
 def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
     """NumPy hands a ufunc over because an operand is traced."""
-    if not kwargs and method == "__call__" and ufunc in ROUTES:
+    if not kwargs and method == "__call__" and ufunc in ROUTES and type(self.sig) is not type:
         return ROUTES[ufunc](*inputs)
     out = kwargs.pop("out", None)
     if out is not None and any(o is not None for o in (out if isinstance(out, tuple) else (out,))):
@@ -85,6 +86,9 @@ def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any
             kwargs.pop(ignored, None)
         if dtype is not None:
             inputs = tuple(x.astype(dtype) if hasattr(x, "astype") else np.asarray(x, dtype) for x in inputs)
+        if type(self.sig) is type and all(is_weak(x) for x in inputs):
+            # NumPy's functions make arrays of Python scalars, where operators do not
+            inputs = tuple(cast(x, x.dtype) if type(x) is Tracer else x for x in inputs)
         return f(*inputs, **kwargs)
     f = UFUNC_METHODS.get((ufunc, method))
     if f is None:

@@ -17,7 +17,7 @@ from ..core.errors import DtypeError, message
 from ..core.primitive import registry as p
 from ..core.surface import binary_operator, surface
 from ..core.trace import Tracer
-from .promote import cast, float_dtype, promote, result_dtype, weaken
+from .promote import cast, float_dtype, is_weak, promote, result_dtype, weaken
 
 # NumPy's function -> ours, for __array_ufunc__ and __array_function__
 ROUTES: dict[Any, Callable[..., Any]] = {}
@@ -69,14 +69,30 @@ def _unary(name: str, function: Callable[[Any], Any], run: Any = None) -> Callab
     return _define(name, expand, run or getattr(np, name), 1)
 
 
+def _quotient_dtype(x: Any, y: Any) -> np.dtype:
+    """NumPy divides integers as float64, however small they are."""
+    dtype = result_dtype(x, y)
+    return dtype if dtype.kind in "fc" else np.dtype(np.float64)
+
+
+def _number_dtype(*xs: Any) -> np.dtype:
+    """As `result_dtype`; truth values of Python, but not of arrays, calculate as integers."""
+    dtype = result_dtype(*xs)
+    return np.dtype(np.int64) if dtype == np.bool_ and all(is_weak(x) for x in xs) else dtype
+
+
 def _binary(
-    name: str, function: Callable[[Any, Any], Any], run: Any = None, *, weak: bool = False, floats: bool = False
+    name: str,
+    function: Callable[[Any, Any], Any],
+    run: Any = None,
+    *,
+    weak: bool = False,
+    dtype: Callable[..., np.dtype] = result_dtype,
 ) -> Callable[..., Any]:
-    """Functions of two operands at their common dtype. `weak`: an operator of Python, which keeps weakness."""
+    """Functions of two operands at a common dtype. `weak`: an operator of Python, which keeps weakness."""
 
     def expand(x: Any, y: Any) -> Any:
-        dtype = float_dtype(x, y) if floats else result_dtype(x, y)
-        out = function(*promote(x, y, dtype=dtype))
+        out = function(*promote(x, y, dtype=dtype(x, y)))
         return weaken(out, x, y) if weak else out
 
     return _define(name, expand, run or getattr(np, name), 2)
@@ -152,7 +168,7 @@ def _truth(x: Any) -> Any:
 
 def _keeps_weak(name: str, function: Callable[[Any], Any], run: Any) -> Callable[..., Any]:
     def expand(x: Any) -> Any:
-        return weaken(function(cast(x, x.dtype)), x)
+        return weaken(function(cast(x, _number_dtype(x))), x)
 
     return _define(name, expand, run, 1)
 
@@ -161,14 +177,14 @@ negative = _keeps_weak("negative", lambda x: p.neg(x), operator.neg)
 positive = _keeps_weak("positive", lambda x: x, operator.pos)
 absolute = abs = _keeps_weak("absolute", lambda x: x if x.dtype.kind in "bu" else p.abs(x), operator.abs)
 
-add = _binary("add", lambda x, y: p.add(x, y), operator.add, weak=True)
-subtract = _binary("subtract", lambda x, y: p.sub(x, y), operator.sub, weak=True)
-multiply = _binary("multiply", lambda x, y: p.mul(x, y), operator.mul, weak=True)
-true_divide = divide = _binary("divide", lambda x, y: p.div(x, y), None, weak=True, floats=True)
-floor_divide = _binary("floor_divide", lambda x, y: p.floor_divide(x, y), weak=True)
-remainder = mod = _binary("remainder", lambda x, y: p.rem(x, y), weak=True)
+add = _binary("add", lambda x, y: p.add(x, y), operator.add, weak=True, dtype=_number_dtype)
+subtract = _binary("subtract", lambda x, y: p.sub(x, y), operator.sub, weak=True, dtype=_number_dtype)
+multiply = _binary("multiply", lambda x, y: p.mul(x, y), operator.mul, weak=True, dtype=_number_dtype)
+true_divide = divide = _binary("divide", lambda x, y: p.div(x, y), None, weak=True, dtype=_quotient_dtype)
+floor_divide = _binary("floor_divide", lambda x, y: p.floor_divide(x, y), weak=True, dtype=_number_dtype)
+remainder = mod = _binary("remainder", lambda x, y: p.rem(x, y), weak=True, dtype=_number_dtype)
 fmod = _binary("fmod", lambda x, y: p.fmod(x, y))
-_power = _binary("power", lambda x, y: p.pow(x, y), weak=True)
+_power = _binary("power", lambda x, y: p.pow(x, y), weak=True, dtype=_number_dtype)
 ROUTES[np.true_divide], ROUTES[np.mod] = divide, remainder
 float_power = _binary(
     "float_power",
@@ -178,13 +194,13 @@ maximum = _binary("maximum", lambda x, y: p.max(x, y))
 minimum = _binary("minimum", lambda x, y: p.min(x, y))
 fmax = _binary("fmax", lambda x, y: p.select(_nan(x), y, p.select(_nan(y), x, p.max(x, y))))
 fmin = _binary("fmin", lambda x, y: p.select(_nan(x), y, p.select(_nan(y), x, p.min(x, y))))
-arctan2 = atan2 = _binary("arctan2", lambda x, y: p.atan2(x, y), floats=True)
-hypot = _binary("hypot", lambda x, y: p.hypot(x, y), floats=True)
-logaddexp = _binary("logaddexp", lambda x, y: p.logaddexp(x, y), floats=True)
-logaddexp2 = _binary("logaddexp2", lambda x, y: p.logaddexp2(x, y), floats=True)
-copysign = _binary("copysign", lambda x, y: p.copysign(x, y), floats=True)
-nextafter = _binary("nextafter", lambda x, y: p.nextafter(x, y), floats=True)
-heaviside = _binary("heaviside", lambda x, y: _heaviside(x, y), floats=True)
+arctan2 = atan2 = _binary("arctan2", lambda x, y: p.atan2(x, y), dtype=float_dtype)
+hypot = _binary("hypot", lambda x, y: p.hypot(x, y), dtype=float_dtype)
+logaddexp = _binary("logaddexp", lambda x, y: p.logaddexp(x, y), dtype=float_dtype)
+logaddexp2 = _binary("logaddexp2", lambda x, y: p.logaddexp2(x, y), dtype=float_dtype)
+copysign = _binary("copysign", lambda x, y: p.copysign(x, y), dtype=float_dtype)
+nextafter = _binary("nextafter", lambda x, y: p.nextafter(x, y), dtype=float_dtype)
+heaviside = _binary("heaviside", lambda x, y: _heaviside(x, y), dtype=float_dtype)
 
 
 def _nan(x: Any) -> Any:

@@ -222,7 +222,8 @@ class Tape(Trace):
         products in which an exact zero annihilates an infinity.
         """
         if self.nested or any([type(ct) is Tracer for _, ct in seeds]):
-            return self._pull_traced(seeds, wanted)
+            traced: list[Any] = quietly(self._pull_traced, seeds, wanted)
+            return traced
         result: list[Any] = quietly(self._pull_concrete, seeds, wanted, True)
         if any([_has_nan(ct) for ct in result]):
             result = quietly(self._pull_concrete, seeds, wanted, False)

@@ -190,12 +190,12 @@ class _Renderer:
                     self.uses[a] -= 1
                     if not self.uses[a] and a.type.size >= LARGE and a not in held:
                         self.lines.append(f"{self.names[a]} = None")
-        results, fresh, seen = [], [], set()
+        results, fresh = [], []
+        copies = Counter(jaxpr.outputs)
         for a in jaxpr.outputs:
             results.append(self.full(a))
-            root = self.root.get(a, a) if type(a) is Var else None
-            fresh.append(type(a) is Var and root is a and a in self.writable and a not in seen and self.shares[a] == 0)
-            seen.add(a)
+            alone = type(a) is Var and copies[a] == 1 and self.root.get(a, a) is a and self.shares[a] == 0
+            fresh.append(alone and a in self.writable)
         arguments = ", ".join(self.name(v) for v in jaxpr.inputs[consts:])
         result = results[0] if single else "(" + "".join(r + ", " for r in results).rstrip(" ") + ")"
         body = "".join(f"    {line}\n" for line in self.lines)

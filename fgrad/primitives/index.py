@@ -87,7 +87,7 @@ class DynamicSlice(Primitive):
         shape = draw.shape(min_dims=1)
         strides = tuple(draw.integer(1, 2) for _ in shape)
         sizes = tuple(draw.integer(0, -(-n // step)) for n, step in zip(shape, strides, strict=True))
-        starts = [np.int64(draw.integer(-1, 2)) for _ in shape]
+        starts = [draw.integers((), -1, 2) for _ in shape]
         return [draw.array(shape), *starts], {"sizes": sizes, "strides": strides}
 
 
@@ -175,7 +175,7 @@ class UpdateSlice(Primitive):
     def samples(self, draw: Any) -> Any:
         shape = draw.shape(min_dims=1)
         sizes = tuple(draw.integer(0, n) for n in shape)
-        starts = [np.int64(draw.integer(-1, 2)) for _ in shape]
+        starts = [draw.integers((), -1, 2) for _ in shape]
         return [draw.array(shape), draw.array(sizes), *starts], {"strides": (1,) * len(shape)}
 
 
@@ -272,7 +272,7 @@ class Gather(Primitive):
 
     def samples(self, draw: Any) -> Any:
         shape = draw.shape(min_dims=1, min_side=1)
-        axes = tuple(i for i in range(len(shape)) if i == 0 or draw.bool())
+        axes = tuple(i for i in range(len(shape)) if draw.bool()) or (0,)
         lead = draw.shape(max_dims=2)
         indices = [draw.integers(lead, -shape[a], shape[a] - 1) for a in axes]
         return [draw.array(shape), *indices], {"axes": axes, "mode": "raise"}
@@ -346,6 +346,8 @@ class Scatter(Primitive):
     def samples(self, draw: Any) -> Any:
         (x, *indices), params = p.gather.samples(draw)
         rest = tuple(n for a, n in enumerate(x.shape) if a not in params["axes"])
+        if draw.bool():  # some indices outside
+            indices, params = [2 * i for i in indices], {**params, "mode": "drop"}
         return [x, draw.array(np.shape(indices[0]) + rest), *indices], params
 
 
@@ -411,7 +413,7 @@ class ScatterExtreme(Scatter):
         hit_u = p.convert_element_type(hit_u, dtype=x.dtype)
         count = p.max(p.scatter_add(hit_x, hit_u, *indices, **quiet), 1)
         kept = None if t is None else p.mul0(p.div(hit_x, count), t)
-        share = p.div(hit_u, _read(count, indices, **quiet)) if s is not None else None
+        share = p.div(hit_u, p.max(_read(count, indices, **quiet), 1)) if s is not None else None
         return kept if s is None else _added(kept, p.mul0(share, s), x, indices, quiet)
 
     def transpose(self, cts: Sequence[Any], accs: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:

@@ -143,7 +143,8 @@ class ArgExtreme(Primitive):
         return [self(x, axis=axis + 1)], [True]
 
     def samples(self, draw: Any) -> Any:
-        return [draw.array(draw.shape(min_dims=1, min_side=1))], {"axis": 0}
+        shape = draw.shape(min_dims=1, min_side=1)
+        return [draw.array(shape)], {"axis": draw.integer(0, len(shape) - 1)}
 
 
 class Cumulative(Primitive):
@@ -172,7 +173,8 @@ class Cumulative(Primitive):
         return [self(x, axis=axis + 1, reverse=reverse)], [True]
 
     def samples(self, draw: Any) -> Any:
-        return [draw.array(draw.shape(min_dims=1))], {"axis": 0, "reverse": draw.bool()}
+        shape = draw.shape(min_dims=1)
+        return [draw.array(shape)], {"axis": draw.integer(0, len(shape) - 1), "reverse": draw.bool()}
 
 
 class CumSum(Cumulative):

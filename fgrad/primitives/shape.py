@@ -319,8 +319,10 @@ class Concatenate(Primitive):
         return [self(*align(size, mapped, xs), axis=axis + 1)], [True]
 
     def samples(self, draw: Any) -> Any:
-        shape, axis = draw.shape(min_dims=1), 0
-        return [draw.array((draw.integer(0, 3), *shape[1:])) for _ in range(draw.integer(1, 3))], {"axis": axis}
+        shape = draw.shape(min_dims=1)
+        axis = draw.integer(0, len(shape) - 1)
+        sizes = [draw.integer(0, 3) for _ in range(draw.integer(1, 3))]
+        return [draw.array((*shape[:axis], n, *shape[axis + 1 :])) for n in sizes], {"axis": axis}
 
 
 class Select(Primitive):
@@ -377,7 +379,8 @@ class Iota(Primitive):
         return (np.array(np.broadcast_to(line, shape)),)
 
     def samples(self, draw: Any) -> Any:
-        return [], {"dtype": np.dtype("f8"), "shape": draw.shape(min_dims=1), "axis": 0}
+        shape = draw.shape(min_dims=1)
+        return [], {"dtype": np.dtype("f8"), "shape": shape, "axis": draw.integer(0, len(shape) - 1)}
 
 
 convert_element_type = ConvertElementType("convert_element_type")

@@ -56,8 +56,8 @@ class Sort(Primitive):
     def samples(self, draw: Any) -> Any:
         shape = draw.shape(min_dims=1)
         keys = [draw.integers(shape, 0, 2) for _ in range(draw.integer(0, 1))]
-        x = np.asarray(draw.permutation(int(np.prod(shape))), "f8").reshape(shape)
-        return [*keys, x, draw.array(shape)], {"axis": 0, "num_keys": len(keys) + 1}
+        params = {"axis": draw.integer(0, len(shape) - 1), "num_keys": len(keys) + 1}
+        return [*keys, draw.array(shape), draw.array(shape)], params
 
 
 class TopK(Primitive):
@@ -87,9 +87,7 @@ class TopK(Primitive):
 
     def samples(self, draw: Any) -> Any:
         shape = draw.shape(min_dims=1)
-        return [np.asarray(draw.permutation(int(np.prod(shape))), "f8").reshape(shape)], {
-            "k": draw.integer(0, shape[-1])
-        }
+        return [draw.array(shape)], {"k": draw.integer(0, shape[-1])}
 
 
 class SearchSorted(Primitive):
@@ -127,8 +125,8 @@ class SearchSorted(Primitive):
         return [self(*align(size, mapped, (a, v)), side=side)], [True]
 
     def samples(self, draw: Any) -> Any:
-        n, m = draw.integer(0, 4), draw.integer(0, 4)
-        return [np.sort(draw.array((n,))), draw.array((m,))], {"side": draw.sampled(["left", "right"])}
+        lead, n, m = draw.shape(max_dims=1), draw.integer(0, 4), draw.integer(0, 4)
+        return [np.sort(draw.array((*lead, n))), draw.array((*lead, m))], {"side": draw.sampled(["left", "right"])}
 
 
 sort = Sort("sort")

@@ -6,7 +6,8 @@ be differentiated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from ..core.builder import trace
@@ -37,6 +38,24 @@ def _filled(tangents: Sequence[Any], types: Sequence[ShapedArray]) -> list[Any]:
     return [zeros(t) if x is None else x for x, t in zip(tangents, types, strict=True) if t.inexact]
 
 
+class Later:
+    """The rules of a function that its own rules call: made when a derivative is taken through that inner call.
+
+    `make()` returns values that the programs capture, and the params of the region; it is called once.
+    """
+
+    def __init__(self, make: Callable[[], tuple[list[Any], dict[str, Any]]]):
+        self.make = make
+
+    def __repr__(self) -> str:
+        return "later"
+
+    @cached_property
+    def made(self) -> tuple[list[Any], dict[str, Any]]:
+        """Captured values, and params with the rules as programs."""
+        return self.make()
+
+
 class _Custom(Region):
     """What both kinds share: the primal program and its types."""
 
@@ -49,21 +68,44 @@ class _Custom(Region):
     def run(self, *xs: Any, **params: Any) -> tuple[Any, ...]:
         return execute(params["jaxpr"], xs)
 
+    def batch(self, size: int, mapped: Sequence[bool], *xs: Any, **params: Any) -> Any:
+        batched, marks = self.batched(size, tuple(mapped), **params)
+        return _results(self(*xs, **batched), batched["jaxpr"]), marks
+
+    def batched(self, size: int, mapped: tuple[bool, ...], **params: Any) -> tuple[dict[str, Any], Sequence[bool]]:
+        """Params of the batched region, and which outputs are mapped: all."""
+        raise self._missing("batched")
+
+    def batched_later(self, later: Later, size: int, mapped: Sequence[bool]) -> Later:
+        """Rules made later, then batched; `mapped` is of the operands behind the captured values."""
+
+        def make() -> tuple[list[Any], dict[str, Any]]:
+            captured, params = later.made
+            return captured, self.batched(size, (*[False] * len(captured), *mapped), **params)[0]
+
+        return Later(make)
+
 
 class CustomJvp(_Custom):
     """`rule`: captured, operands, tangents of the inexact operands -> outputs, tangents of the inexact outputs."""
 
-    def jvp(self, tangents: Sequence[Any], *xs: Any, jaxpr: Jaxpr, rule: Jaxpr, captured: int, name: str) -> Any:
+    def jvp(self, tangents: Sequence[Any], *xs: Any, jaxpr: Jaxpr, rule: Any, captured: int, name: str) -> Any:
         _check_captured("the custom_jvp", [t is not None for t in tangents], captured, name)
+        if type(rule) is Later:
+            values, params = rule.made
+            return self.jvp([*[None] * len(values), *tangents[captured:]], *values, *xs[captured:], **params)
         types = jaxpr.in_types
         results = interpret(rule, [*xs, *_filled(tangents[captured:], types[captured:])])
         n = len(jaxpr.outputs)
         rest = iter(results[n:])
         return results[:n], [next(rest) if t.inexact else None for t in jaxpr.out_types]
 
-    def linearize(self, active: Sequence[bool], *xs: Any, jaxpr: Jaxpr, rule: Jaxpr, captured: int, name: str) -> Any:
+    def linearize(self, active: Sequence[bool], *xs: Any, jaxpr: Jaxpr, rule: Any, captured: int, name: str) -> Any:
         active = tuple(active)
         _check_captured("the custom_jvp", active, captured, name)
+        if type(rule) is Later:
+            values, params = rule.made
+            return self.linearize([*[False] * len(values), *active[captured:]], *values, *xs[captured:], **params)
         primal, linear, count = memo(rule, ("split", active), lambda: self._split(jaxpr, rule, captured, active))
         results = interpret(primal, xs)
         n = len(jaxpr.outputs)
@@ -84,14 +126,14 @@ class CustomJvp(_Custom):
         ins = [v.type for v in linear.inputs[:count]] + [t for t, a in zip(types, active, strict=True) if a]
         return primal, trace(program, ins, "custom_jvp", sites=False)[0], count
 
-    def batch(
-        self, size: int, mapped: Sequence[bool], *xs: Any, jaxpr: Jaxpr, rule: Jaxpr, captured: int, name: str
-    ) -> Any:
-        mapped = tuple(mapped)
+    def batched(self, size: int, mapped: tuple[bool, ...], **params: Any) -> tuple[dict[str, Any], Sequence[bool]]:
+        jaxpr, rule, captured = params["jaxpr"], params["rule"], params["captured"]
         body, marks = memo(jaxpr, ("batch all", mapped, size), lambda: batch_program(jaxpr, mapped, size, True))
+        if type(rule) is Later:
+            return {**params, "jaxpr": body, "rule": self.batched_later(rule, size, mapped[captured:])}, marks
         inexact = [m for m, t in zip(mapped[captured:], jaxpr.in_types[captured:], strict=True) if t.inexact]
         ruled, _ = memo(rule, ("batch all", mapped, size), lambda: batch_program(rule, [*mapped, *inexact], size, True))
-        return _results(self(*xs, jaxpr=body, rule=ruled, captured=captured, name=name), body), marks
+        return {**params, "jaxpr": body, "rule": ruled}, marks
 
     def samples(self, draw: Any) -> Any:
         t = draw.type()
@@ -169,10 +211,13 @@ class CustomVjp(_Custom):
         return outs, [next(found) if a else None for a in out_active]
 
     def linearize(
-        self, active: Sequence[bool], *xs: Any, jaxpr: Jaxpr, fwd: Jaxpr, bwd: Jaxpr, captured: int, name: str
+        self, active: Sequence[bool], *xs: Any, jaxpr: Jaxpr, fwd: Any, bwd: Any, captured: int, name: str
     ) -> Any:
         active = tuple(active)
         _check_captured("the custom_vjp", active, captured, name)
+        if type(bwd) is Later:
+            values, params = bwd.made
+            return self.linearize([*[False] * len(values), *active[captured:]], *values, *xs[captured:], **params)
         results = interpret(fwd, xs)
         n = len(jaxpr.outputs)
         residuals = results[n:]
@@ -199,26 +244,18 @@ class CustomVjp(_Custom):
         ins = [*bwd.in_types[:count], *[t for t, a in zip(types, active, strict=True) if a]]
         return trace(program, ins, "custom_vjp", sites=False)[0]
 
-    def batch(
-        self,
-        size: int,
-        mapped: Sequence[bool],
-        *xs: Any,
-        jaxpr: Jaxpr,
-        fwd: Jaxpr,
-        bwd: Jaxpr,
-        captured: int,
-        name: str,
-    ) -> Any:
-        mapped = tuple(mapped)
+    def batched(self, size: int, mapped: tuple[bool, ...], **params: Any) -> tuple[dict[str, Any], Sequence[bool]]:
+        jaxpr, fwd, bwd, captured = params["jaxpr"], params["fwd"], params["bwd"], params["captured"]
         body, marks = memo(jaxpr, ("batch all", mapped, size), lambda: batch_program(jaxpr, mapped, size, True))
+        if type(bwd) is Later:
+            later = self.batched_later(bwd, size, mapped[captured:])
+            return {**params, "jaxpr": body, "fwd": later, "bwd": later}, marks
         ahead, _ = memo(fwd, ("batch all", mapped, size), lambda: batch_program(fwd, mapped, size, True))
         back, _ = memo(bwd, ("batch all", size), lambda: batch_program(bwd, [True] * len(bwd.inputs), size, True))
         mine = tuple(m for m, t in zip(mapped[captured:], jaxpr.in_types[captured:], strict=True) if t.inexact)
         if not all(mine):
             back = memo(back, ("summed", mine), lambda: _summed(back, mine))
-
-        return _results(self(*xs, jaxpr=body, fwd=ahead, bwd=back, captured=captured, name=name), body), marks
+        return {**params, "jaxpr": body, "fwd": ahead, "bwd": back}, marks
 
     def samples(self, draw: Any) -> Any:
         t = draw.type()

@@ -2,7 +2,8 @@
 
 A row maps a primitive's name to a function of the equation and the definitions of variables so far; it returns the atom
 that the output equals, a replacement (primitive, operands, params), or None. Nothing here changes a rounding or loses a
-sign of zero: x + 0.0 stays (it turns -0.0 into 0.0), x * 0 stays (infinities and NaN).
+sign of zero: x + 0.0 stays (it turns -0.0 into 0.0), as does a sum over no axes, x * 0 stays (infinities and NaN).
+But mul0(x, 0.0) is 0.0 whatever the sign of x: what is annihilated has none.
 """
 
 from __future__ import annotations
@@ -139,7 +140,6 @@ RULES: dict[str, Callable[[Eqn, Definitions], Any]] = {
     "transpose": _transpose,
     "convert_element_type": _convert,
     "broadcast_in_dim": _broadcast,
-    "reduce_sum": _no_axes,
     "reduce_max": _no_axes,
     "reduce_min": _no_axes,
     "reduce_prod": _no_axes,
