@@ -1,6 +1,7 @@
 """Values are snapshots: arrays that change after they were read change no result, and no result shares memory."""
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -20,8 +21,9 @@ from fgrad import (
     vjp,
     vmap,
 )
+from fgrad import numpy as fnp
 from fgrad import tree as trees
-from fgrad.passes.linearize import LOCK_FROM
+from fgrad.passes.snapshots import LOCK_FROM
 
 SMALL = 3
 LARGE = LOCK_FROM // 8 + 1
@@ -444,3 +446,25 @@ def test_results_without_axes_are_numpy_scalars(make, cls):
         found += [grad(square)(x), jit(grad(square))(x), *value_and_grad(square)(x), jacrev(square)(x)]
     assert [type(y) for y in found] == [cls] * len(found)
     assert all(y in (1, 2, 4) for y in found)
+
+
+def test_a_large_array_held_by_two_threads_stays_locked_until_both_are_done():
+    x = np.ones(100_000)
+    inside, release = threading.Event(), threading.Event()
+    writable_meanwhile = []
+
+    def slow(w):
+        y = w * x
+        inside.set()
+        release.wait(10)
+        return fnp.sum(y * x)
+
+    worker = threading.Thread(target=lambda: fgrad.grad(slow)(2.0))
+    worker.start()
+    inside.wait(10)
+    fgrad.grad(lambda w: fnp.sum(w * x))(2.0)
+    writable_meanwhile.append(x.flags.writeable)
+    release.set()
+    worker.join()
+    assert writable_meanwhile == [False]
+    assert x.flags.writeable

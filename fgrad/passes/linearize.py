@@ -22,9 +22,8 @@ from ..core.types import aval_of
 from .interpret import interpret
 from .quiet import quietly
 from .rules import Rule, rule_of
+from .snapshots import LOCK_FROM, lock, locked, unlock
 from .transpose import Linear, transpose, zeros
-
-LOCK_FROM = 1 << 18  # bytes: smaller user arrays are copied when saved, larger ones are locked while the tape is open
 
 
 class RegionEntry:
@@ -71,12 +70,13 @@ class Tape(Trace):
 
     def own(self, x: np.ndarray) -> np.ndarray:
         """`x` such that later writes to the user's array do not change it."""
-        if not x.flags.writeable and x.base is None:
-            return x
-        if x.nbytes >= LOCK_FROM and x.base is None and not self.outlives:
-            x.flags.writeable = False
-            self.locked.append(x)
-            return x
+        if x.base is None:
+            if x.nbytes >= LOCK_FROM and not self.outlives:
+                if lock(x):
+                    self.locked.append(x)
+                return x
+            if not x.flags.writeable and not locked(x):
+                return x
         seen = self.snapshots.get(id(x))
         if seen is not None and same_bytes(seen[1], x):
             return seen[1]
@@ -89,7 +89,7 @@ class Tape(Trace):
         self.done = True
         if self.locked:
             for x in self.locked:
-                x.flags.writeable = True
+                unlock(x)
             self.locked.clear()
         self.snapshots = {}
 
