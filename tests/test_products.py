@@ -192,3 +192,10 @@ def test_errors(f: Any, text: str) -> None:
 def test_results_cannot_be_written_into_ndarrays() -> None:
     with pytest.raises(MutationError, match="cannot write a traced result"):
         fgrad.grad(lambda a: np.sum(np.matmul(a, a, out=np.empty((2, 2)))))(np.eye(2))
+
+
+def test_ufunc_outer_is_every_pair():
+    a, b = np.array([1.0, 2.0, 3.0]), np.array([[0.5, -1.0]])
+    traced = fgrad.jit(lambda x, y: np.subtract.outer(x, y))(a, b)
+    np.testing.assert_array_equal(traced, np.subtract.outer(a, b))
+    check_grads(lambda x, y: np.multiply.outer(x, y), (a, b), order=2)

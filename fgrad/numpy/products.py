@@ -14,10 +14,12 @@ from ..core.surface import binary_operator, surface
 from ..core.trace import Tracer
 from .contractions import Labels, contract, einsum
 from .matrices import diagonal
-from .methods import method, routes
+from .methods import UFUNC_METHODS, method, routes
 from .promote import broadcast_shapes, cast, promote, result_dtype
 from .reductions import sum
+from .shapes import reshape
 from .support import axis_of, cut, strict, traced
+from .ufuncs import ROUTES
 
 
 def _contracted(x: Any, x_labels: Labels, w: Any, w_labels: Labels, out: Labels) -> Any:
@@ -313,6 +315,21 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = 
     np.float64(3.0)
     """
     return sum(diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
+
+
+def _outer(ufunc: Any) -> Any:
+    """ufunc.outer(a, b): the ufunc on each element of a with each of b."""
+
+    def apply(a: Any, b: Any) -> Any:
+        a = strict(a) if type(a) is Tracer else np.asarray(a)
+        return ROUTES[ufunc](reshape(a, (*a.shape, *(1,) * np.ndim(b))), b)
+
+    return apply
+
+
+UFUNC_METHODS.update(
+    {(u, "outer"): _outer(u) for u in ROUTES if isinstance(u, np.ufunc) and u.nin == 2 and not u.signature}
+)
 
 
 __all__ = [
