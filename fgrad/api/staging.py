@@ -26,7 +26,7 @@ from ..rewrites.pipeline import simplify
 from .derivatives import matching
 from .leaves import Own, checked, name_of
 
-LIMIT = 4096
+LIMIT = 1024
 
 
 class ShapeDtypeStruct:

@@ -17,7 +17,7 @@ from .ir import Eqn, Jaxpr, Var
 from .primitive import Primitive
 from .types import WEAK, Signature, aval_of
 
-LIMIT = 4096
+LIMIT = 1024
 
 
 class Call:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .calls import Call
+from .calls import LIMIT, Call
 from .errors import ConcretizationError, FgradError, LeakedTracerError, Site, message
 from .ir import Eqn, Literal
 from .primitive import Linear, Primitive, binder, not_linear
@@ -325,7 +325,7 @@ def primitive_call(primitive: Primitive, types: tuple[ShapedArray, ...], params:
     if call is None:
         outs = primitive.typeof(*types, **params)
         call = Call(primitive.name, types, outs, primitive=primitive, params=params)
-        if len(_PRIMITIVE_CALLS) >= 8 * 4096:
+        if len(_PRIMITIVE_CALLS) >= 8 * LIMIT:
             _PRIMITIVE_CALLS.clear()
         _PRIMITIVE_CALLS[key] = call
     return call
