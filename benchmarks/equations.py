@@ -18,7 +18,7 @@ fair()
 import numpy as np  # noqa: E402
 
 import fgrad  # noqa: E402
-from fgrad.core.trace import resting_collector  # noqa: E402
+from fgrad.core.builder import resting_collector  # noqa: E402
 from fgrad.passes.render import render_program  # noqa: E402
 from fgrad.rewrites.pipeline import simplify  # noqa: E402
 

@@ -58,6 +58,10 @@ class Trace:
         """The value behind a tracer of this trace that Python may read (itself perhaps traced), or None."""
         return x.value if self.concrete else None
 
+    def independent(self, x: Tracer) -> Any:
+        """The value behind a tracer of this trace that depends on nothing traced here, or None: it may leave it."""
+        return None
+
     def apply1(self, call: Call, x: Any) -> Any:
         """`apply` to one traced operand."""
         return self.apply(call, (x,))
@@ -168,7 +172,10 @@ class Tracer:
         """Refused: Python numbers would carry no derivative."""
         _refuse(self, "x.tolist()", _FLOAT)
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        value = self.owner.independent(self)
+        if value is not None and not self.owner.done:
+            return np.array(value, dtype)
         _refuse(self, "an ndarray made of x (np.array, np.asarray, a[i] = x, or a library that is not traced)", _ARRAY)
 
     def __repr__(self) -> str:

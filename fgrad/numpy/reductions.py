@@ -253,7 +253,8 @@ def mean(
     if where is None:
         return _simple(a, _mean, axis, dtype, keepdims)
     a = inexact_array(a, dtype)
-    return divide(sum(a, axis, None, None, keepdims, None, where), _at_dtype(_counted(where, a, axis, keepdims), a))
+    total = sum(a, axis, keepdims=keepdims, where=where)
+    return divide(total, _at_dtype(_counted(where, a, axis, keepdims), a))
 
 
 def inexact_array(a: Any, dtype: Any = None) -> Any:
@@ -295,10 +296,10 @@ def var(
     where = np.True_ if where is None else where
     count = _counted(where, a, axis, keepdims)
     if mean is None:
-        mean = divide(sum(a, axis, None, None, True, None, where), _at_dtype(_counted(where, a, axis, True), a))
+        mean = divide(sum(a, axis, keepdims=True, where=where), _at_dtype(_counted(where, a, axis, True), a))
     distance = subtract(a, mean)
     square = multiply(distance, distance) if a.dtype.kind == "f" else multiply(distance, distance.conj()).real
-    total = sum(square, axis, None, None, keepdims, None, where)
+    total = sum(square, axis, keepdims=keepdims, where=where)
     return divide(total, _at_dtype(maximum(subtract(count, ddof), 0), total))
 
 

@@ -1,6 +1,7 @@
 """vmap: a trace whose tracers hold arrays with one more axis in front.
 
-What is not mapped is not traced, but for arguments: those are tracers too (`slot` UNMAPPED), so that `table[i]` works.
+What is not mapped is not traced, but for arguments and what follows from them: those are tracers too (`slot` UNMAPPED),
+so that `table[i]` works.
 """
 
 from __future__ import annotations
@@ -35,8 +36,15 @@ class Batch(Trace):
     def constant(self, x: Any) -> Tracer:
         return Tracer(self, aval_of(signature(x)), x, UNMAPPED)
 
+    def _unmapped(self, x: Any) -> Any:
+        """What follows from unmapped arguments, so that `f(table)[i]` works too; scalars index nothing by tracers."""
+        return self.constant(x) if aval_of(signature(x)).shape else x
+
     def peek(self, x: Tracer) -> Any:
         return x.value if x.slot is UNMAPPED else None
+
+    def independent(self, x: Tracer) -> Any:
+        return self.peek(x)
 
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         mask, values = 0, []
@@ -48,7 +56,8 @@ class Batch(Trace):
             else:
                 values.append(x)
         if not mask:
-            return apply(call, values)
+            out = apply(call, values)
+            return self._unmapped(out) if call.single else tuple([self._unmapped(y) for y in out])
         if call.primitive is not None and call.primitive.region:
             mapped = [bool(mask >> i & 1) for i in range(len(xs))]
             outs, out_mapped = call.primitive.batch(self.size, mapped, *values, **call.params)
