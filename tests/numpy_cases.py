@@ -99,6 +99,8 @@ def reductions() -> list[Case]:
     out += [
         Case("max", M, axis=0, where=mask, initial=-9.0),
         Case("min", M, axis=0, initial=0.25),
+        Case("min", INT, axis=0, initial=2.7),
+        Case("max", INT, axis=1, initial=4.7, where=INT > 1),
         Case("sum", M, initial=2.0),
         Case("prod", M, axis=0, initial=2.0),
     ]
@@ -118,6 +120,7 @@ def reductions() -> list[Case]:
     ]
     out += [
         Case("average", M),
+        Case("average", U, np.array([[0.1, 0.2], [0.3, 0.7]], np.float16), call=lambda f, x, w: f(x, 0, w)),
         Case("average", M, axis=1),
         Case("average", M, np.abs(M) + 0.1, call=lambda f, x, w: f(x, axis=0, weights=w)),
     ]
@@ -315,6 +318,8 @@ def creation() -> list[Case]:
         Case("logspace", K, call=lambda f, x: f(x, 2.0, 4)),
         Case("geomspace", K, call=lambda f, x: f(x, 2.0, 4)),
         Case("geomspace", -K, call=lambda f, x: f(x, -2.0, 4)),
+        Case("geomspace", F**2 + 1, call=lambda f, x: f(x, 9, 3)),
+        Case("geomspace", INT**2 + 1, call=lambda f, x: f(x, 900, 3)),
     ]
     out += [Case(n, x, k=k) for n in ("diag", "diagflat") for x in (V, M) for k in (-2, 0, 1)] + [
         Case("diag", M, k=9),

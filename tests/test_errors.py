@@ -121,7 +121,7 @@ def test_gradient_by_an_integer_array_in_a_dict():
     refused(
         lambda: f({"a": np.arange(3) if bad else x3})["a"].tolist(),  # here
         GradError,
-        "<lambda>: the differentiated argument holds integers or booleans, which have no derivative",
+        "<lambda>: the differentiated argument['a'] holds integers or booleans, which have no derivative",
         got="int64[3]",
         do=FLOATS,
         then=[2, 2, 2],
@@ -445,7 +445,7 @@ def test_function_without_a_traced_version():
         lambda: f(1.0),
         MissingRuleError,
         "np.busday_count has no traced version",
-        do="compose it of functions in fgrad.numpy, or give it a derivative with fgrad.custom_vjp",
+        do="compose it of functions in fgrad.numpy",
         then=1,
     )
 
@@ -456,6 +456,6 @@ def test_ufunc_without_a_traced_version():
         lambda: f(1.0),
         MissingRuleError,
         "np.spacing has no traced version",
-        do="compose it of functions in fgrad.numpy, or give it a derivative with fgrad.custom_vjp",
+        do="compose it of functions in fgrad.numpy",
         then=1,
     )

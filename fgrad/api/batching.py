@@ -14,7 +14,7 @@ from ..core.primitive import registry as p
 from ..core.trace import Tracer, signature
 from ..core.types import aval_of, shaped
 from ..passes.vmap import UNMAPPED, Batch, spread
-from .leaves import Own, checked, name_of
+from .leaves import Own, check_callable, checked, name_of
 
 _is_none = lambda x: x is None  # noqa: E731
 
@@ -55,6 +55,8 @@ def vmap(
     >>> vmap(lambda x, w: x @ w, in_axes=(0, None))(np.ones((2, 3)), np.ones(3))
     array([3., 3.])
     """
+
+    check_callable(fun, "vmap")
 
     @wraps(fun, updated=())
     def batched(*args: Any, **kwargs: Any) -> Any:

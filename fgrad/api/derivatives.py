@@ -18,7 +18,7 @@ from ..core.trace import Tracer, signature, unmasked
 from ..core.types import aval_of, canonical
 from ..passes.jvp import Dual, split
 from ..passes.linearize import Tape
-from .leaves import Own, checked, described, name_of, path_of
+from .leaves import Own, check_callable, checked, described, name_of, path_of
 
 
 def normalized(argnums: int | Sequence[int], count: int, f: Callable[..., Any]) -> tuple[int, ...]:
@@ -35,12 +35,15 @@ def normalized(argnums: int | Sequence[int], count: int, f: Callable[..., Any]) 
     return tuple(n % count for n in nums)
 
 
-def _check_differentiable(aval: Any, fun: Callable[..., Any], allow_int: bool, holomorphic: bool) -> None:
+def _check_differentiable(
+    aval: Any, fun: Callable[..., Any], allow_int: bool, holomorphic: bool, treedef: Any, i: int
+) -> None:
     """`GradError` for a leaf that cannot be differentiated."""
     if not aval.inexact and not allow_int:
         raise GradError(
             message(
-                f"{name_of(fun)}: the differentiated argument holds integers or booleans, which have no derivative",
+                f"{name_of(fun)}: the differentiated argument{'' if treedef is None else path_of(treedef, i)} "
+                "holds integers or booleans, which have no derivative",
                 got=aval,
                 do="pass floats (3.0, not 3; x.astype(float)), choose other argnums, or set allow_int=True",
             )
@@ -93,6 +96,7 @@ def value_and_grad(
     (np.float64(9.0), np.float64(6.0))
     """
 
+    check_callable(fun, "grad")
     single = isinstance(argnums, int | np.integer)
 
     @wraps(fun, updated=())
@@ -113,7 +117,7 @@ def value_and_grad(
                 s = signature(x)
                 inexact = aval_of(s).inexact
                 if holomorphic or not inexact:
-                    _check_differentiable(aval_of(s), fun, allow_int, holomorphic)
+                    _check_differentiable(aval_of(s), fun, allow_int, holomorphic, treedef, len(traced))
                 traced.append(tape.input(x, s) if inexact else x)
             inside = list(args)
             rebuilt = traced[0] if treedef is None else tree.unflatten(treedef, traced)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core import tree
-from ..core.errors import LeafError, describe_site
+from ..core.errors import LeafError, describe_site, message
 from ..core.trace import Tracer
 from ..core.types import canonical
 
@@ -66,6 +66,13 @@ class Own:
     def copied(self, x: Any) -> Any:
         """`x` where somebody else holds it too: the function under transformation, or a tape that outlives the call."""
         return np.array(x, order="C")[()] if isinstance(x, np.ndarray) else self(x)
+
+
+def check_callable(f: Any, transformation: str) -> None:
+    """TypeError unless `f` is a function."""
+    if not callable(f):
+        remedy = f"write {transformation}(f), not {transformation}(f(x))"
+        raise TypeError(message(f"{transformation} takes a function", got=type(f).__name__, do=remedy))
 
 
 def name_of(f: Callable[..., Any]) -> str:

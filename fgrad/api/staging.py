@@ -24,7 +24,7 @@ from ..regions.call import call, execute
 from ..regions.checkpoint import checkpoint as checkpoint_region
 from ..rewrites.pipeline import simplify
 from .derivatives import matching
-from .leaves import Own, checked, name_of
+from .leaves import Own, check_callable, checked, name_of
 
 LIMIT = 1024
 
@@ -136,8 +136,7 @@ def jit(
             donate_argnames=donate_argnames,
             inline=inline,
         )
-    if not callable(fun):
-        raise TypeError(message("jit takes a function", got=type(fun).__name__, do="write jit(f), not jit(f(x))"))
+    check_callable(fun, "jit")
     nums, names = _statics(fun, static_argnums, static_argnames)
     return Jitted(fun, nums, names, _statics(fun, donate_argnums, donate_argnames, "donate"), inline)
 
@@ -216,6 +215,8 @@ register_static(_Static)
 class Jitted:
     """What `jit` returns: call it as the function; `trace(*args)` shows the program it runs."""
 
+    title = "jit"  # what errors call the transformation
+
     def __init__(
         self, fun: Callable[..., Any], nums: tuple[int, ...], names: tuple[str, ...], donated: Any, inline: bool
     ):
@@ -264,12 +265,12 @@ class Jitted:
             dynamic_args = tuple(self._static(a, i) if i in self.static_nums else a for i, a in enumerate(args))
             dynamic_kwargs = {k: self._static(v, k) if k in self.static_names else v for k, v in kwargs.items()}
         leaves, treedef = tree.flatten((dynamic_args, dynamic_kwargs))
-        leaves = checked(leaves, treedef, f"jit({name_of(self.fun)}): argument ", 1)
+        leaves = checked(leaves, treedef, f"{self.title}({name_of(self.fun)}): argument ", 1)
         sigs = tuple([signature(x) for x in leaves])
         key = (treedef, sigs, self.static_nums, self.static_names)
         staged = self.cache.get(key)
         if staged is None:
-            staged = stage_function(self._called, sigs, treedef, name_of(self.fun), "jit")
+            staged = stage_function(self._called, sigs, treedef, name_of(self.fun), self.title)
             staged.jaxpr = simplify(staged.jaxpr)
             if not staged.traced_consts:
                 if len(self.cache) >= LIMIT:
@@ -415,6 +416,7 @@ def checkpoint(
         )
     jitted = Jitted(fun, _statics(fun, static_argnums, None)[0], (), ((), ()), False)
     jitted.cache = {}
+    jitted.title = "checkpoint"
 
     @wraps(fun, updated=())
     def checkpointed(*args: Any, **kwargs: Any) -> Any:

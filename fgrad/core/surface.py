@@ -111,7 +111,9 @@ def binary_operator(function: Function) -> Callable[[Any, Any], Any]:
                     except TypeError:
                         if isinstance(y, np.ndarray | np.generic):  # no other class would know better
                             raise
-                        return NotImplemented
+                        if not isinstance(y, list | tuple):
+                            return NotImplemented
+                        y, sig = typed(np.asarray(y))
                     sigs = (x.sig, sig)
         else:
             trace = y.owner
@@ -120,7 +122,9 @@ def binary_operator(function: Function) -> Callable[[Any, Any], Any]:
             except TypeError:
                 if isinstance(x, np.ndarray | np.generic):
                     raise
-                return NotImplemented
+                if not isinstance(x, list | tuple):
+                    return NotImplemented
+                x, sig = typed(np.asarray(x))
             sigs = (sig, y.sig)
         if trace.done:
             raise leaked(x if type(x) is Tracer else y)

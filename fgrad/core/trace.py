@@ -189,7 +189,7 @@ class Tracer:
 
     def __format__(self, spec: str) -> str:
         value = peek(self)
-        return format(repr(self) if value is None else value, spec)
+        return repr(self) if value is None else format(value, spec)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(message("a traced value cannot be pickled", got=repr(self), do="return it from the function"))

@@ -269,3 +269,13 @@ __all__ = [
     "top_k",
     "transpose",
 ]
+
+_LATER = ("associative_scan", "cond", "fori_loop", "map", "scan", "switch", "while_loop", "conv_general_dilated")
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        raise AttributeError(
+            f"fgrad.lax.{name} is not there yet; Python's loops and branches work under grad, vjp and jvp without jit"
+        )
+    raise AttributeError(f"module 'fgrad.lax' has no attribute '{name}'")

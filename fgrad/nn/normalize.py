@@ -73,7 +73,7 @@ def logsumexp(
     if b is not None and not return_sign and not np.issubdtype(total.dtype, np.complexfloating):
         result = fnp.where(sign < 0, np.nan, result)
     if not keepdims:
-        result, sign = fnp.squeeze(result, axis), fnp.squeeze(sign, axis)
+        result, sign = fnp.squeeze(result, axis)[()], fnp.squeeze(sign, axis)[()]
     return (result, sign) if return_sign else result
 
 

@@ -279,6 +279,7 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
     >>> fnp.geomspace(1.0, 4.0, 3)
     array([1., 2., 4.])
     """
+    start, stop = multiply(start, np.float64(1)), multiply(stop, np.float64(1))  # NumPy's is float64 at least
     sign = np.sign(start)
     ends = [np.log10(multiply(v, sign)) for v in (start, stop)]
     y = multiply(sign, logspace(*ends, num, endpoint, axis=axis))

@@ -105,9 +105,9 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
            [9, 3, 1]])
     """
     count = x.shape[0] if N is None else N
+    x = astype(x, np.promote_types(x.dtype, np.int64))
     if not count:
         return np.zeros((x.shape[0], 0), x.dtype)
-    x = astype(x, np.promote_types(x.dtype, np.int64 if x.dtype.kind in "bi" else x.dtype))
     columns = [ones_like(x)]
     for _ in range(count - 1):
         columns.append(multiply(columns[-1], x))

@@ -80,7 +80,7 @@ def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any
         f = ROUTES.get(ufunc)
         where = kwargs.pop("where", True)
         if f is None or where is not True:
-            raise _unsupported(f"np.{ufunc.__name__}" + ("" if f is None else "(where=...)"))
+            raise _unsupported(_qualified(ufunc) + ("" if f is None else "(where=...)"))
         dtype = kwargs.pop("dtype", None)
         for ignored in ("casting", "order", "subok"):
             kwargs.pop(ignored, None)
@@ -126,13 +126,19 @@ def _array_function(self: Any, func: Any, types: Any, args: Any, kwargs: Any) ->
     return f(*args, **kwargs)
 
 
+def _qualified(ufunc: Any) -> str:
+    """A ufunc's name with its module: those that NumPy does not know are SciPy's special functions."""
+    name: str = ufunc.__name__
+    return f"np.{name}" if getattr(np, name, None) is ufunc else f"scipy.special.{name}"
+
+
 def _unsupported(what: str) -> TypeError:
-    return MissingRuleError(
-        message(
-            f"{what} has no traced version",
-            do="compose it of functions in fgrad.numpy, or give it a derivative with fgrad.custom_vjp",
-        )
-    )
+    do = "compose it of functions in fgrad.numpy"
+    if what.startswith("scipy."):
+        do = f"use fgrad.{what} if it is there, or {do}"
+    elif what.endswith(".at"):
+        do = "use x.at[i].add(v) and its relatives (fgrad.at(x)[i].add(v) for ndarrays)"
+    return MissingRuleError(message(f"{what} has no traced version", do=do))
 
 
 Tracer.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]

@@ -156,7 +156,7 @@ def polyfit(
         matrix, y = matrix * w[:, None], y * (w if y.ndim == 1 else w[:, None])
     scale = np.sqrt(np.sum(matrix * matrix, axis=0))  # equal lengths of the columns, as NumPy has them
     q, r = np.linalg.qr(matrix / scale)
-    found = np.linalg.solve(r, q.T @ y)
+    found = np.linalg.solve(r, np.conj(q.T) @ y)
     return found / (scale if y.ndim == 1 else scale[:, None])
 
 

@@ -172,13 +172,14 @@ def _extreme(name: str, a: Any, call: Any, join: Any, axis: Axis, keepdims: bool
             raise ShapeError(
                 message(f"{name}: where= needs initial=, the result of no elements", do=f"pass initial= to {name}")
             )
-        a = where_call(where, a, initial)
+        a = where_call(where, a, _at_dtype(initial, a))
     if initial is None:
         return _simple(a, call, axis, None, keepdims)
+    initial = _at_dtype(initial, a)
     axes = axes_of(name, axis, a.ndim)
     if not all_of(a.shape[i] for i in axes):
         nothing = _sum(a, axis, None, bool(keepdims))
-        return where_call(np.True_, _at_dtype(initial, a), nothing)
+        return where_call(np.True_, initial, nothing)
     return join(_simple(a, call, axis, None, keepdims), initial)
 
 
@@ -377,7 +378,7 @@ def average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fal
         weights = weights.reshape(tuple(n if i in axes else 1 for i, n in enumerate(np.shape(a))))
         weights = multiply(weights, np.ones(np.shape(a), weights.dtype))
     total = sum(weights, axis, dtype, None, keepdims)
-    result = divide(sum(multiply(a, weights), axis, dtype, None, keepdims), total)
+    result = divide(sum(multiply(a.astype(dtype), weights), axis, dtype, None, keepdims), total)
     return (result, total) if returned else result
 
 

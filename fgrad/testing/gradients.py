@@ -43,7 +43,8 @@ def check_grads(
         raise ValueError(
             message("modes of check_grads are 'fwd' and 'rev'", got=unknown, do="write modes=('fwd', 'rev')")
         )
-    leaves, treedef = tree.flatten(tuple(args))
+    args = tuple(args) if isinstance(args, tuple | list) else (args,)
+    leaves, treedef = tree.flatten(args)
     paths = [tree.keystr(path) for path, _ in tree.leaves_with_path(tuple(args))]
     moving = [i for i, x in enumerate(leaves) if np.asarray(x).dtype.kind in "fc"]
 
