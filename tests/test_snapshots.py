@@ -468,3 +468,18 @@ def test_a_large_array_held_by_two_threads_stays_locked_until_both_are_done():
     worker.join()
     assert writable_meanwhile == [False]
     assert x.flags.writeable
+
+
+def test_a_backward_rule_that_returns_a_residual_gives_away_no_array_of_the_user():
+    weights = np.ones(LARGE)
+
+    @custom_vjp
+    def f(x, w):
+        return fnp.sum(x * w)
+
+    f.defvjp(lambda x, w: (fnp.sum(x * w), w), lambda w, ct: (w, w))
+    g = grad(f)(np.full(LARGE, 2.0), weights)
+    assert not np.shares_memory(g, weights)
+    both = grad(f, (0, 1))(np.full(LARGE, 2.0), weights)
+    assert not np.shares_memory(*both)
+    assert not any(np.shares_memory(b, weights) for b in both)

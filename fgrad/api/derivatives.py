@@ -137,6 +137,14 @@ def value_and_grad(
             tape.close()
         if treedef is None and slot is not None and not has_aux and single:
             (ct,) = tape.pull([(slot, seed)], [0])
+            if (
+                type(value) is np.float64
+                and type(ct) is np.ndarray
+                and ct.base is None
+                and ct is not chosen
+                and ct.flags.carray
+            ):
+                return value, ct
             own = Own(leaves)
             return own(value), _zero_like(leaves[0]) if ct is None else own(ct)
         active = [t for t in traced if type(t) is Tracer and t.owner is tape]

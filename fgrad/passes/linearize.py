@@ -185,6 +185,8 @@ class Tape(Trace):
 
     def _owned(self, rule: Rule, saved: Sequence[Any]) -> Sequence[Any]:
         """Saved values of which the user's own arrays are snapshots."""
+        if len(saved) == 1:
+            return (self.own(saved[0]),) if type(saved[0]) is np.ndarray else saved
         for k in rule.copy:
             if type(saved[k]) is np.ndarray:
                 saved = [*saved[:k], self.own(saved[k]), *saved[k + 1 :]]
@@ -393,18 +395,24 @@ class Tape(Trace):
 
 def _pull_region(entry: RegionEntry, residuals: Sequence[Any], cts: dict[int, Any]) -> list[Any]:
     types = [v.type for v in entry.linear.inputs[len(residuals) :]]
-    return transpose(
+    found = transpose(
         entry.linear,
         [*residuals, *[Linear(t) for t in types]],
         [None] * (len(residuals) + len(types)),
         [cts.get(k) for k in entry.out_active],
     )[len(residuals) :]
+    # a backward rule may hand a residual on as it is
+    held = {id(r) for r in residuals if type(r) is np.ndarray}
+    return [ct.copy() if id(ct) in held else ct for ct in found]
 
 
 def _has_nan(x: Any) -> bool:
     if x is None:
         return False
     if type(x) is np.ndarray and x.ndim:
+        if x.size <= 4096 and x.ndim == 1:  # a sum of squares is NaN if and only if a term is; no threads at this size
+            x = x.dot(x)
+            return bool(x != x)
         if x.dtype.kind == "f" and x.size:
             x = np.minimum.reduce(x, None)  # NaN if any element is; no threads, no overflow
             return bool(x != x)

@@ -57,10 +57,7 @@ div = Elementwise(
     d=[lambda y, x, w: p.reciprocal(w), lambda y, x, w: p.neg(p.mul0(y, p.reciprocal(w)))],
     pull=lambda ct, x, w: (p.div(ct, w), None),
 )  # fmt: skip
-reciprocal = Elementwise(
-    "reciprocal", lambda x: np.true_divide(x.dtype.type(1) if hasattr(x, "dtype") else 1.0, x),
-    d=[lambda y, x: p.neg(p.mul(y, y))], domain="nonzero",
-)  # fmt: skip
+reciprocal = Elementwise("reciprocal", np.reciprocal, d=[lambda y, x: p.neg(p.mul(y, y))], domain="nonzero")
 floor_divide = Elementwise("floor_divide", np.floor_divide, d=[None, None], takes="iuf", domain=["any", "nonzero"])
 rem = Elementwise(  # sign of the divisor, as Python's %
     "rem", np.remainder, d=[1, lambda y, x, w: p.neg(p.floor(p.div(x, w)))], takes="iuf", domain=["any", "nonzero"]
