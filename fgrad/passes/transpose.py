@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.builder import located
+from ..core.check import checking
+from ..core.errors import ProgramError, message
 from ..core.ir import Jaxpr, Literal, Var
 from ..core.primitive import Linear as Linear
 from ..core.primitive import is_linear, space
@@ -63,6 +65,9 @@ def transpose(jaxpr: Jaxpr, xs: Sequence[Any], accs: Sequence[Any], cts: Sequenc
             new = e.primitive.transpose(out_cts, given, *operands, **e.params)
             for a, h, x, ct in zip(e.inputs, held, operands, new, strict=True):
                 if ct is not None and is_linear(x):
+                    if checking() and (tuple(ct.shape), ct.dtype) != (x.type.shape, x.type.dtype):
+                        what = f"'{e.primitive}' transposed an operand of type {x.type} into {ct.dtype}{list(ct.shape)}"
+                        raise ProgramError(message(what, do="mend the primitive's transpose rule"))
                     if h:
                         acc[a] = ct
                     else:
