@@ -10,6 +10,7 @@ tracers and takes every other operand for a constant.
 from __future__ import annotations
 
 import itertools
+import operator
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -154,8 +155,6 @@ class Tracer:
         return int(concrete(self, "int(x)", STATIC))
 
     def __index__(self) -> int:
-        import operator
-
         return operator.index(concrete(self, "x used as a Python integer", STATIC))
 
     def __float__(self) -> NoReturn:
