@@ -246,6 +246,19 @@ def grad(
     return gradient
 
 
+def without_aux(fun: Callable[..., Any]) -> tuple[Callable[..., Any], list[Any]]:
+    """`fun`, which returns (value, aux), as a function that returns the value; aux goes into the list."""
+    aux_box: list[Any] = []
+
+    @wraps(fun, updated=())
+    def called(*xs: Any) -> Any:
+        out, aux = pair(fun(*xs), fun)
+        aux_box.append(aux)
+        return out
+
+    return called, aux_box
+
+
 def recorded(fun: Callable[..., Any], primals: Sequence[Any], name: str) -> tuple[Tape, list[Any], Any, list[Any], Any]:
     """Run `fun` on a tape that outlives the call: tape, input tracers, in structure, output leaves, out structure."""
     leaves, treedef = tree.flatten(tuple(primals))
@@ -311,16 +324,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     >>> pull(1.0)
     (np.float64(6.0),)
     """
-    aux_box: list[Any] = []
-
-    def called(*xs: Any) -> Any:
-        out = fun(*xs)
-        if has_aux:
-            out, aux = pair(out, fun)
-            aux_box.append(aux)
-        return out
-
-    called.__name__ = name_of(fun)
+    called, aux_box = without_aux(fun) if has_aux else (fun, [])
     tape, traced, treedef, outs, out_tree = recorded(called, primals, "vjp")
     types = [aval_of(signature(y)) for y in outs]
     slots = [slot_of(tape, y) for y in outs]
@@ -403,16 +407,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     >>> push(1.0)
     np.float64(6.0)
     """
-    aux_box: list[Any] = []
-
-    def called(*xs: Any) -> Any:
-        out = fun(*xs)
-        if has_aux:
-            out, aux = pair(out, fun)
-            aux_box.append(aux)
-        return out
-
-    called.__name__ = name_of(fun)
+    called, aux_box = without_aux(fun) if has_aux else (fun, [])
     tape, traced, treedef, outs, out_tree = recorded(called, primals, "linearize")
     in_types = [aval_of(signature(t)) for t in traced]
     slots = [slot_of(tape, y) for y in outs]

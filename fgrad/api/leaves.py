@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core import tree
-from ..core.errors import LeafError, describe_site, message
+from ..core.errors import LeafError, message
 from ..core.trace import Tracer
 from ..core.types import canonical
 
@@ -78,9 +78,3 @@ def check_callable(f: Any, transformation: str) -> None:
 def name_of(f: Callable[..., Any]) -> str:
     """A function's name for people."""
     return getattr(f, "__name__", None) or type(f).__name__
-
-
-def where_defined(f: Callable[..., Any]) -> str:
-    """A function's name, file and line."""
-    code = getattr(f, "__code__", None)
-    return name_of(f) if code is None else f"{name_of(f)} ({describe_site((code, 0)).split(' in ')[0]})"

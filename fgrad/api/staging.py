@@ -20,7 +20,7 @@ from ..core.trace import Tracer, signature
 from ..core.types import WEAK, aval_of, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import Linear, transpose
-from ..regions.call import call, execute
+from ..regions.call import call, execute, memo
 from ..regions.checkpoint import checkpoint as checkpoint_region
 from ..rewrites.pipeline import simplify
 from .derivatives import matching
@@ -246,9 +246,9 @@ class Jitted:
             return tree.unflatten(staged.out_tree, [own(y) for y in outs])
         if not jaxpr.outputs:
             return tree.unflatten(staged.out_tree, [])
-        closed = jaxpr.derived.get("closed") or jaxpr.derived.setdefault("closed", jaxpr.closed())
+        closed = memo(jaxpr, "closed", jaxpr.closed)
         if self.inline:
-            outs = call_inline(closed, [*jaxpr.consts, *leaves])
+            outs = interpret(closed, [*jaxpr.consts, *leaves])
         else:
             out = call(*jaxpr.consts, *leaves, jaxpr=closed, name=name_of(self.fun))
             outs = [out] if len(jaxpr.outputs) == 1 else out
@@ -302,11 +302,6 @@ class Jitted:
     def trace(self, *args: Any, **kwargs: Any) -> Jaxpr:
         """The simplified program for these arguments."""
         return self._prepare(args, kwargs)[1].jaxpr
-
-
-def call_inline(closed: Jaxpr, xs: Sequence[Any]) -> list[Any]:
-    """The program's equations in the present trace."""
-    return interpret(closed, xs)
 
 
 def make_jaxpr(
@@ -425,7 +420,7 @@ def checkpoint(
         xs = [*jaxpr.consts, *leaves]
         if not any(type(x) is Tracer for x in xs):
             return fun(*args, **kwargs)
-        closed = jaxpr.derived.get("closed") or jaxpr.derived.setdefault("closed", jaxpr.closed())
+        closed = memo(jaxpr, "closed", jaxpr.closed)
         out = checkpoint_region(*xs, jaxpr=closed, name=name_of(fun))
         return tree.unflatten(staged.out_tree, [out] if len(jaxpr.outputs) == 1 else list(out))
 
@@ -451,7 +446,7 @@ def closure_convert(fun: Callable[..., Any], *example_args: Any) -> tuple[Callab
         consts = [next(given) if type(c) is Tracer else c for c in jaxpr.consts]
         leaves = tree.leaves((args[:count], {}))
         own = Own([*leaves, *consts])
-        outs = call_inline(jaxpr.closed(), [*consts, *leaves])
+        outs = interpret(jaxpr.closed(), [*consts, *leaves])
         return tree.unflatten(staged.out_tree, [own(y) for y in outs])
 
     return converted, hoisted

@@ -10,7 +10,7 @@ import numpy as np
 from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
 from ..core.trace import Tracer
-from ..core.types import WEAK, signature_of
+from ..core.types import WEAK, WEAK_OF_KIND, signature_of
 
 _WEAK_SAMPLE = {bool: True, int: 1, float: 1.0, complex: 1j}
 
@@ -90,5 +90,5 @@ def promote(*xs: Any, dtype: Any = None) -> Sequence[Any]:
 def weaken(y: Any, *xs: Any) -> Any:
     """The result of an operator: weak if every operand was."""
     if type(y) is Tracer and all(is_weak(x) for x in xs) and y.ndim == 0:
-        return Tracer(y.owner, {"b": bool, "i": int, "u": int, "f": float, "c": complex}[y.dtype.kind], y.value, y.slot)
+        return Tracer(y.owner, WEAK_OF_KIND[y.dtype.kind], y.value, y.slot)
     return y

@@ -91,8 +91,3 @@ def jvp_program(jaxpr: Jaxpr, active: Sequence[bool]) -> tuple[Jaxpr, tuple[bool
     types = [v.type for v in jaxpr.inputs]
     found, _ = trace(program, [*types, *[t for t, a in zip(types, active, strict=True) if a]], "jvp", sites=False)
     return found, out_active
-
-
-def instantiate(tangent: Any, sig: Any) -> Any:
-    """A tangent, zeros where it is absent."""
-    return zeros(aval_of(sig)) if tangent is None else tangent

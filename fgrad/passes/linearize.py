@@ -29,13 +29,11 @@ from .transpose import Linear, transpose, zeros
 class RegionEntry:
     """Derivative of one application of a region: a linear program and its residuals."""
 
-    __slots__ = ("active", "linear", "out_active", "out_types")
+    __slots__ = ("linear", "out_active")
 
-    def __init__(self, linear: Jaxpr, active: tuple[int, ...], out_active: tuple[int, ...], out_types: Sequence[Any]):
+    def __init__(self, linear: Jaxpr, out_active: tuple[int, ...]):
         self.linear = linear
-        self.active = active
         self.out_active = out_active
-        self.out_types = out_types
 
 
 class Tape(Trace):
@@ -204,7 +202,7 @@ class Tape(Trace):
         flags = [bool(mask >> i & 1) for i in range(len(types))]
         slot_of = dict(zip([i for i, f in enumerate(flags) if f], slots, strict=True))
         out_indices = tuple(k for k, a in enumerate(out_active) if a)
-        entry = RegionEntry(linear, indices, out_indices, [aval_of(s) for s in call.out_sigs])
+        entry = RegionEntry(linear, out_indices)
         out_slots = []
         for k in out_indices:
             outs[k] = Tracer(self, call.out_sigs[k], outs[k], self.count)

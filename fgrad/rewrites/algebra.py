@@ -72,10 +72,6 @@ def _neg(e: Eqn, defs: Definitions) -> Any:
     return inner.inputs[0] if inner else None
 
 
-def _same_type(e: Eqn, defs: Definitions) -> Any:
-    return e.inputs[0] if e.inputs[0].type == e.outputs[0].type else None
-
-
 def _reshape(e: Eqn, defs: Definitions) -> Any:
     if e.inputs[0].type == e.outputs[0].type:
         return e.inputs[0]
