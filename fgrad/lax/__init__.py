@@ -9,6 +9,16 @@ np.float64(3.0)
 """
 
 from . import linalg
+from .convolution import (
+    ConvDimensionNumbers,
+    ConvGeneralDilatedDimensionNumbers,
+    conv,
+    conv_dimension_numbers,
+    conv_general_dilated,
+    conv_transpose,
+    conv_with_general_padding,
+    padtype_to_pads,
+)
 from .elementwise import (
     RoundingMethod,
     abs,
@@ -144,6 +154,8 @@ from .sorting import (
 )
 
 __all__ = [
+    "ConvDimensionNumbers",
+    "ConvGeneralDilatedDimensionNumbers",
     "DotDimensionNumbers",
     "RoundingMethod",
     "abs",
@@ -177,6 +189,11 @@ __all__ = [
     "complex",
     "concatenate",
     "conj",
+    "conv",
+    "conv_dimension_numbers",
+    "conv_general_dilated",
+    "conv_transpose",
+    "conv_with_general_padding",
     "convert_element_type",
     "cos",
     "cosh",
@@ -227,6 +244,7 @@ __all__ = [
     "neg",
     "nextafter",
     "pad",
+    "padtype_to_pads",
     "polygamma",
     "population_count",
     "pow",
@@ -270,7 +288,7 @@ __all__ = [
     "transpose",
 ]
 
-_LATER = ("associative_scan", "cond", "fori_loop", "map", "scan", "switch", "while_loop", "conv_general_dilated")
+_LATER = ("associative_scan", "cond", "fori_loop", "map", "scan", "switch", "while_loop")
 
 
 def __getattr__(name: str) -> object:

@@ -2,6 +2,7 @@
 
 from . import (
     bits,
+    conv,
     dot,
     elementwise,
     fft,
@@ -14,10 +15,12 @@ from . import (
     solves,
     sort,
     special_functions,
+    window,
 )
 
 __all__ = [
     "bits",
+    "conv",
     "dot",
     "elementwise",
     "fft",
@@ -30,4 +33,5 @@ __all__ = [
     "solves",
     "sort",
     "special_functions",
+    "window",
 ]

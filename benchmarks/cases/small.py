@@ -1,0 +1,109 @@
+"""Programs so small that the cost of a call decides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .case import Case
+
+
+def _scalar_inputs(rng, dtype):
+    return (np.asarray(rng.normal(), dtype),)
+
+
+def _square_plus_one(x):
+    return x * x + 1
+
+
+def _vectors(rng, dtype, n):
+    return rng.normal(size=n).astype(dtype), rng.normal(size=n).astype(dtype)
+
+
+def _scaled_sum(x, y):
+    return 2.0 * x + y
+
+
+def _rosenbrock_inputs(rng, dtype, n):
+    return (rng.normal(size=n).astype(dtype),)
+
+
+def _rosenbrock(lib):
+    xp = lib.numpy
+    return lib.grad(lambda x: xp.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2))
+
+
+def _rosenbrock_numpy(x):
+    rest = x[1:] - x[:-1] ** 2
+    gradient = np.zeros_like(x)
+    gradient[:-1] = -400.0 * rest * x[:-1] - 2.0 * (1.0 - x[:-1])
+    gradient[1:] += 200.0 * rest
+    return gradient
+
+
+def _rosenbrock_torch(torch):
+    return torch.func.grad(lambda x: torch.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2))
+
+
+def _tree_inputs(rng, dtype, n):
+    return ({f"a{i}": rng.normal(size=n).astype(dtype) for i in range(20)},)
+
+
+def _tree(lib):
+    return lambda arrays: lib.tree.map(lambda a: a * 1.01, arrays)
+
+
+def _tree_plain(arrays: dict[str, Any]) -> dict[str, Any]:
+    return {key: a * 1.01 for key, a in arrays.items()}
+
+
+CASES = [
+    Case(
+        "scalar x*x+1",
+        _scalar_inputs,
+        lambda lib: _square_plus_one,
+        _square_plus_one,
+        lambda torch: _square_plus_one,
+        size=(),
+        second=None,
+        tiny=(),
+        autograd=False,
+        dispatch=True,
+    ),
+    Case(
+        "2*x+y of 10",
+        _vectors,
+        lambda lib: _scaled_sum,
+        _scaled_sum,
+        lambda torch: _scaled_sum,
+        size=(10,),
+        second=(12,),
+        tiny=(3,),
+        autograd=False,
+        dispatch=True,
+    ),
+    Case(
+        "Rosenbrock gradient, 10",
+        _rosenbrock_inputs,
+        _rosenbrock,
+        _rosenbrock_numpy,
+        _rosenbrock_torch,
+        size=(10,),
+        second=(12,),
+        tiny=(3,),
+        dispatch=True,
+    ),
+    Case(
+        "pytree of 20 arrays",
+        _tree_inputs,
+        _tree,
+        _tree_plain,
+        lambda torch: _tree_plain,
+        size=(8,),
+        second=(9,),
+        tiny=(2,),
+        autograd=False,
+        dispatch=True,
+    ),
+]

@@ -1,0 +1,121 @@
+"""Equations that are calls: matrix products by BLAS, what has a native routine of its own, and NumPy for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+from ..core.errors import OutOfBoundsError, relocate
+from ..core.ir import Eqn, Jaxpr, Literal, Var
+from ..core.types import shaped
+from . import callbacks
+from .dot import Layout, plan_dot
+from .emit import Launch
+from .fuse import Fuser, View
+from .nests import Builder
+from .plan import Item, Thunk, launch_item
+from .products import NAMES
+from .scalars import type_name
+
+
+def strided(e: Eqn) -> bool:
+    """Whether a call reads its operands through strides: products of the dtypes that BLAS has."""
+    return e.primitive.name == "dot_general" and e.outputs[0].type.dtype.str[1:] in NAMES
+
+
+def call_items(e: Eqn, fuser: Fuser, keep: list[Any]) -> list[Item]:
+    """The items of an equation that is no kernel's; `keep` takes what must live as long as the program."""
+    if not any(v.type.size for v in e.outputs) and not e.effects:
+        return []
+    if strided(e):
+        items = product(e, fuser)
+        if items is not None:
+            return items
+    return [numpy_item(e, fuser.jaxpr, keep)]
+
+
+def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
+    """A dot_general by BLAS, with transposes of its operands folded into flags."""
+    out = e.outputs[0]
+    if any(type(a) is Literal for a in e.inputs):
+        return None
+    views = [fuser.view(a) for a in e.inputs]
+    layouts = [Layout(v.shape, v.strides, v.offset) for v in views]
+    plan = plan_dot(*layouts, out.type.dtype, e.params["contract"], e.params["batch"])
+    if plan is None:
+        return None
+    items: list[Item] = []
+    operands: list[Any] = []
+    if out.type.dtype.itemsize > 8 and any(plan.copies):
+        return None
+    for view, order in zip(views, plan.copies, strict=True):
+        if order is None:
+            operands.append(view.var)
+            continue
+        launch, copy = strided_copy(view, order)
+        items.append(launch_item(launch))
+        operands.append(copy)
+    example = plan.thunk(0, 1, 2)
+
+    def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
+        made = plan.thunk(slot(operands[0]), slot(operands[1]), slot(out))
+        return Thunk(address(made.function), made.operands, made.dims, made.extent, made.grain, made.cost)
+
+    p = plan.product
+    text = f"{example.function.name} {p.m} x {p.k} x {p.n}" + (f", {p.count} times" if p.count > 1 else "")
+    items.append(
+        Item(text, operands, [out], thunk, native=[example.function], cost=example.cost, flops=example.flops, eqn=e)
+    )
+    return items
+
+
+def strided_copy(view: View, order: Sequence[int]) -> tuple[Launch, Var]:
+    """The kernel that copies a strided view, its axes in that order, to memory of its own."""
+    shape = [view.shape[a] for a in order]
+    strides = [view.strides[a] for a in order]
+    copy = Var(shaped(tuple(shape), view.var.type.dtype))
+    type = type_name(copy.type.dtype) or "f64"  # complex64 has its size
+    k = Builder()
+    source, target = k.buffer(type, "in"), k.buffer(type, "out")
+    zero = k.const(0, "i64")
+    *outer, n = shape or [1]
+    count = prod(outer)
+    with k.serial(k.begin, k.end) as r:
+        index, behind = [], count
+        for i, m in enumerate(outer):
+            behind //= m
+            q = r if behind == 1 else k.op("quot", r, k.dim(behind))
+            index.append(k.op("rest", q, k.dim(m)) if i else q)
+        with k.vector(zero, k.dim(n)) as c:
+            index.append(c)
+            terms = list(zip(index, [k.dim(s) for s in strides], strict=True))
+            value = k.load(source, k.affine(terms, k.dim(view.offset) if view.offset else None))
+            k.store(target, k.add(k.mul(r, k.dim(n)), c), value)
+    launch = Launch(k.finish(), [view.var, copy], k.dims, count, max(-(-count // 16), 1))
+    launch.cost = 20 + 0.5 * copy.type.size
+    return launch, copy
+
+
+def numpy_item(e: Eqn, jaxpr: Jaxpr, keep: list[Any]) -> Item:
+    """A NumPy call inside the program; an index error in it names the user's line."""
+    call = callbacks.numpy_call(e)
+
+    def located(operands: Any) -> None:
+        try:
+            call(operands)
+        except OutOfBoundsError as error:
+            relocate(error, jaxpr.sites[e.origin] if 0 <= e.origin < len(jaxpr.sites) else None)
+            raise
+
+    registration = callbacks.Registration(located)
+    keep.append(registration)
+    reads = callbacks.variables(e)
+
+    def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
+        operands = tuple([slot(a) for a in (*reads, *e.outputs)])
+        return Thunk(callbacks.ADDRESS, operands, (registration.number,), 1, 1, cost)
+
+    cost = 5000.0 + sum(a.type.size for a in (*e.inputs, *e.outputs))
+    return Item(f"NumPy: {e.primitive.name}", reads, e.outputs, thunk, cost=cost, eqn=e)
+

@@ -1,0 +1,177 @@
+"""The native runtime, compiled and loaded: its functions, the one state of the process, and what they rely on."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+import sysconfig
+import threading
+from typing import Any
+
+import numpy as np
+from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
+
+from . import layout, pool
+from .dispatch import dispatch
+from .language import Module
+from .runtime import free_arenas, free_contexts, give_context, new_state, run, take_context
+
+Word = ctypes.c_int64
+NEW_FROM_DESCR, SCALAR, ARRAY_TYPE = 94, 60, 2  # in the table of NumPy's C API: numbers that never change
+SAMPLE_DTYPES = ("?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d", "F", "D")
+CAN_THREAD = sys.platform != "win32"
+_lock = threading.Lock()
+_library: list[Library] = []
+
+if CAN_THREAD:
+    from .workers import pool_reset, pool_resize
+
+MISS = type("Miss", (), {"__repr__": lambda self: "<MISS>", "__slots__": ()})()
+"""What a dispatcher's function returns if no entry fits."""
+
+
+def words(*values: int) -> ctypes.Array[Any]:
+    """64-bit words in memory; they live as long as the object."""
+    return (Word * max(len(values), 1))(*values)
+
+
+def word(address: int) -> Word:
+    """The word at an address, to read or to write its `value`."""
+    return Word.from_address(address)
+
+
+class Library:
+    """The runtime's functions, callable from Python, and the address of the process's state.
+
+    All but `dispatch` are called with the GIL held, which protects their lists.
+    """
+
+    def __init__(self) -> None:
+        natives = [new_state, free_arenas, take_context, give_context, free_contexts, run, dispatch]
+        if CAN_THREAD:
+            natives += [pool_reset, pool_resize]
+        address = Module(natives).load()
+
+        def function(name: str, result: Any, *arguments: Any) -> Any:
+            return ctypes.PYFUNCTYPE(result, *arguments)(address[name])
+
+        self.dispatch = address["dispatch"]
+        self.free_arenas = function("free_arenas", None, Word)
+        self.take_context = function("take_context", Word, Word)
+        self.give_context = function("give_context", None, Word)
+        self.free_contexts = function("free_contexts", None, Word)
+        self.run = function("run", ctypes.c_int32, Word)
+        self.state = function("new_state", Word, Word)(layout.STATE_BYTES)
+        if not self.state:
+            raise MemoryError
+        api = numpy_api()
+        values = {
+            layout.STATE_NEW_ARRAY: api[NEW_FROM_DESCR],
+            layout.STATE_NEW_SCALAR: api[SCALAR],
+            layout.STATE_ARRAY_TYPE: id(np.ndarray),
+            layout.STATE_TRUE: id(True),
+            layout.STATE_FALSE: id(False),
+            layout.STATE_MISS: id(MISS),
+            layout.STATE_THREADS: 1,
+            layout.STATE_MAIN_THREAD: threading.main_thread().ident or 0,
+        }
+        for offset, value in values.items():
+            word(self.state + offset).value = value
+        if CAN_THREAD:
+            reset = function("pool_reset", None, Word)
+            reset(self.state)
+            pool.listen(functools.partial(function("pool_resize", None, Word, Word), self.state))
+            os.register_at_fork(after_in_child=functools.partial(self.after_fork, reset))
+
+    def after_fork(self, reset: Any) -> None:
+        """In the child of a fork, no worker exists, and the thread that forked is the main one."""
+        reset(self.state)
+        word(self.state + layout.STATE_MAIN_THREAD).value = threading.get_ident()
+
+
+def library() -> Library:
+    """The runtime, compiled and loaded at the first call."""
+    if not _library:
+        with _lock:
+            if not _library:
+                _library.append(Library())
+    return _library[0]
+
+
+def arena_bytes() -> int:
+    """The memory of all arenas, in bytes, idle or in use."""
+    return word(library().state + layout.STATE_ARENA_BYTES).value if _library else 0
+
+
+def release_arenas() -> None:
+    """Give the memory of the arenas that no call uses back to the system."""
+    if _library:
+        library().free_arenas(library().state)
+
+
+def numpy_api() -> ctypes.Array[Any]:
+    """The first hundred entries of NumPy's table of C functions."""
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
+    address = prototype(ctypes.cast(pointer, ctypes.c_void_p).value)(_multiarray_umath._ARRAY_API, None)
+    return (Word * 100).from_address(address)
+
+
+@functools.cache
+def reads_objects() -> bool:
+    """Whether native code may read CPython's and NumPy's records: whether they look as `layout` says."""
+    if sysconfig.get_config_var("Py_GIL_DISABLED") or sys.byteorder != "little" or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return False
+    base = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    arrays = [base, base[:, 1], base.T, np.array(1.5), np.zeros((0, 5), np.int16)]
+    return all(map(_reads_array, arrays)) and all(map(_reads_scalar, SAMPLE_DTYPES)) and _calls_numpy()
+
+
+def _reads_array(array: np.ndarray) -> bool:
+    """Whether every field of an array stands where `layout` says."""
+    at = id(array)
+    half = ctypes.c_int32.from_address
+    shape = word(at + layout.ARRAY_SHAPE).value
+    flags = half(at + layout.ARRAY_FLAGS).value
+    dtype = word(at + layout.ARRAY_DTYPE).value
+    return (
+        word(at + layout.OBJECT_TYPE).value == id(np.ndarray)
+        and word(at + layout.ARRAY_DATA).value == array.__array_interface__["data"][0]
+        and half(at + layout.ARRAY_NDIM).value == array.ndim
+        and [word(shape + 8 * i).value for i in range(array.ndim)] == list(array.shape)
+        and word(at + layout.ARRAY_BASE).value == (0 if array.base is None else id(array.base))
+        and dtype == id(array.dtype)
+        and half(dtype + layout.DTYPE_NUMBER).value == array.dtype.num
+        and flags & 0x1 == array.flags.c_contiguous
+        and flags & 0x4 == 4 * array.flags.owndata
+        and flags & 0x100 == 0x100 * array.flags.aligned
+        and flags & 0x400 == 0x400 * array.flags.writeable
+    )
+
+
+def _reads_scalar(code: str) -> bool:
+    """Whether the value of a NumPy scalar stands where `layout` says."""
+    dtype = np.dtype(code)
+    value = np.frombuffer(bytes(range(1, 17)), np.uint8)[: dtype.itemsize].view(dtype)
+    scalar = (value != 0)[0] if code == "?" else value[0]
+    return ctypes.string_at(id(scalar) + layout.SCALAR_VALUE, dtype.itemsize) == scalar.tobytes()
+
+
+def _calls_numpy() -> bool:
+    """Whether the functions in NumPy's table are those that we think."""
+    api = numpy_api()
+    if api[ARRAY_TYPE] != id(np.ndarray):
+        return False
+    dtype, value = np.dtype(np.float32), np.array([2.5], np.float32)
+    object_, pointer, whole = ctypes.py_object, ctypes.c_void_p, ctypes.c_int
+    scalar = ctypes.PYFUNCTYPE(object_, pointer, object_, pointer)(api[SCALAR])
+    new = ctypes.PYFUNCTYPE(object_, object_, pointer, whole, pointer, pointer, pointer, whole, pointer)
+    made = scalar(value.ctypes.data, dtype, None)
+    if type(made) is not np.float32 or made != value[0]:
+        return False
+    shape = words(3, 2)
+    ctypes.pythonapi.Py_IncRef(object_(dtype))
+    array = new(api[NEW_FROM_DESCR])(np.ndarray, id(dtype), 2, ctypes.addressof(shape), None, None, 0, None)
+    return type(array) is np.ndarray and array.shape == (3, 2) and array.dtype is dtype and array.flags.c_contiguous

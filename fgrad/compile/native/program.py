@@ -1,0 +1,206 @@
+"""Programs: what the planner hands to the runtime, and the records that the native loop reads."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import layout, pool
+from .library import library, word, words
+
+PARALLEL = 20_000.0  # nanoseconds: a shorter thunk is one call on the calling thread
+TICKET = 5_000.0  # nanoseconds: a ticket takes at least about that
+TICKETS = 512  # at most about so many a thunk
+ALONE = 20e6  # nanoseconds: what one thread does at most between two looks for signals
+CLOCK = 100_000.0  # nanoseconds of serial thunks between two looks at the clock
+
+
+class Thunk(NamedTuple):
+    """One step of a program: a native function `i32 f(call, operands, dims, begin, end)` with its data.
+
+    operands are slots, dims 64-bit words. [0, extent) is its parallel axis, cut in chunks of `grain`; cost is the time
+    of the whole on one core, in nanoseconds.
+    """
+
+    address: int
+    operands: tuple[int, ...]
+    dims: tuple[int, ...]
+    extent: int
+    grain: int
+    cost: float
+
+
+class Output(NamedTuple):
+    """One result: its slot, its type, and the number of the input whose memory it may take over, or -1."""
+
+    slot: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    donated: int = -1
+
+
+class Program(NamedTuple):
+    """Thunks in order, and where their operands are: the slots of temporaries, constants, inputs and outputs.
+
+    arena is the size of the temporaries' memory in bytes, each of them given as (slot, offset); the slot of an input
+    that no thunk reads is -1.
+    """
+
+    thunks: Sequence[Thunk]
+    slots: int
+    arena: int
+    temporaries: Sequence[tuple[int, int]]
+    constants: Sequence[tuple[int, np.ndarray]]
+    inputs: Sequence[int]
+    outputs: Sequence[Output]
+
+
+class NativeProgram:
+    """A program as records in memory, at `address`; the records and the constants live as long as it does."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.outputs = [Output(*output) for output in program.outputs]
+        self.library = library()
+        self._keep: list[Any] = [array for _, array in program.constants]
+        costly = sum(thunk.cost for thunk in program.thunks) > PARALLEL
+        thunks = self._thunks([Thunk(*thunk) for thunk in program.thunks], costly)
+        # The slot behind the last one takes the inputs that nothing reads.
+        leaves = layout.CONTEXT_SLOTS + 8 * (program.slots + 1 + program.slots % 2)
+        results = leaves + layout.LEAF_BYTES * len(program.inputs)
+        operands = results + layout.RESULT_BYTES * len(self.outputs)
+        inputs = [self._slot(slot if slot >= 0 else program.slots) for slot in program.inputs]
+        temporaries = [x for slot, offset in program.temporaries for x in (self._slot(slot), offset)]
+        constants = [x for slot, array in program.constants for x in (self._slot(slot), array.ctypes.data)]
+        fields = {
+            layout.PROGRAM_STATE: self.library.state,
+            layout.PROGRAM_THUNKS: thunks,
+            layout.PROGRAM_THUNK_COUNT: len(program.thunks),
+            layout.PROGRAM_ARENA: program.arena,
+            layout.PROGRAM_TEMPORARIES: self._words(temporaries),
+            layout.PROGRAM_TEMPORARY_COUNT: len(program.temporaries),
+            layout.PROGRAM_CONSTANTS: self._words(constants),
+            layout.PROGRAM_CONSTANT_COUNT: len(program.constants),
+            layout.PROGRAM_INPUTS: self._words(inputs),
+            layout.PROGRAM_INPUT_COUNT: len(inputs),
+            layout.PROGRAM_OUTPUTS: self._words([x for o in self.outputs for x in self._output(o)]),
+            layout.PROGRAM_OUTPUT_COUNT: len(self.outputs),
+            layout.PROGRAM_LONG: int(costly),
+            layout.PROGRAM_CONTEXT_BYTES: operands + 8 * max((len(t[1]) for t in program.thunks), default=0),
+            layout.PROGRAM_LEAVES: leaves,
+            layout.PROGRAM_RESULTS: results,
+            layout.PROGRAM_OPERANDS: operands,
+        }
+        self.address = self._words([fields.get(offset, 0) for offset in range(0, layout.PROGRAM_BYTES, 8)])
+        pool.register_controller()
+
+    def __del__(self) -> None:
+        """Free the contexts; nobody can be running the program."""
+        if hasattr(self, "address"):
+            self.library.free_contexts(self.address)
+
+    def _words(self, values: Sequence[int]) -> int:
+        """Words that live as long as the program; their address."""
+        array = words(*values)
+        self._keep.append(array)
+        return ctypes.addressof(array)
+
+    @staticmethod
+    def _slot(slot: int) -> int:
+        """Where a slot is in a context."""
+        return layout.CONTEXT_SLOTS + 8 * slot
+
+    def _thunks(self, thunks: list[Thunk], costly: bool) -> int:
+        """The table of thunks. How a thunk is cut depends on its chunks and its cost alone."""
+        table, unseen = [], 0.0
+        for thunk in thunks:
+            chunks = -(-thunk.extent // max(thunk.grain, 1))
+            step, alone = thunk.extent, thunk.extent
+            if thunk.cost >= PARALLEL and chunks > 1:
+                ticket = min(max(TICKET, thunk.cost / TICKETS), ALONE)
+                step = thunk.grain * max(1, round(ticket * chunks / thunk.cost))
+                alone = thunk.grain * max(1, int(ALONE * chunks / thunk.cost))
+            unseen += max(thunk.cost, 50.0)
+            look = costly and unseen >= CLOCK
+            unseen = 0.0 if look else unseen
+            fields = {
+                layout.THUNK_ADDRESS: thunk.address,
+                layout.THUNK_DIMS: self._words(thunk.dims),
+                layout.THUNK_OPERANDS: self._words([self._slot(slot) for slot in thunk.operands]),
+                layout.THUNK_COUNT: len(thunk.operands),
+                layout.THUNK_EXTENT: thunk.extent,
+                layout.THUNK_STEP: step,
+                layout.THUNK_TICKETS: -(-thunk.extent // step) if step else 1,
+                layout.THUNK_ALONE: alone,
+                layout.THUNK_CLOCK: int(look),
+            }
+            table += [fields[offset] for offset in range(0, layout.THUNK_BYTES, 8)]
+        return self._words(table)
+
+    def _output(self, output: Output) -> list[int]:
+        """The record of a result."""
+        self._keep.append(output.dtype)
+        fields = {
+            layout.OUTPUT_SLOT: self._slot(output.slot),
+            layout.OUTPUT_DTYPE: id(output.dtype),
+            layout.OUTPUT_NDIM: len(output.shape),
+            layout.OUTPUT_SHAPE: self._words(output.shape),
+            layout.OUTPUT_SIZE: size_in_bytes(output.dtype, output.shape),
+            layout.OUTPUT_DONATED: output.donated,
+        }
+        return [fields[offset] for offset in range(0, layout.OUTPUT_BYTES, 8)]
+
+    def run(self, leaves: Sequence[np.ndarray]) -> tuple[list[Any], tuple[int, int, int, int]]:
+        """Run on arrays of the right types and layouts, without any native reading of objects.
+
+        Returns the results and the words of the call: status, thunk, two words of detail.
+        """
+        results = [self._memory(output, leaves) for output in self.outputs]
+        leaves = list(leaves)
+        for output, result in zip(self.outputs, results, strict=True):
+            if output.donated >= 0:
+                leaves[output.donated] = result
+        context = self.library.take_context(self.address)
+        if not context:
+            raise MemoryError
+        for slot, leaf in zip(self.program.inputs, leaves, strict=True):
+            word(context + self._slot(slot if slot >= 0 else self.program.slots)).value = address_of(leaf)
+        for output, result in zip(self.outputs, results, strict=True):
+            word(context + self._slot(output.slot)).value = address_of(result)
+        try:
+            status = self.library.run(context)
+            found = tuple(word(context + 8 * i).value for i in range(4))
+        finally:
+            self.library.give_context(context)
+        if status < 0:
+            raise MemoryError
+        return [result if result.ndim else result[()] for result in results], found  # type: ignore[return-value]
+
+    @staticmethod
+    def _memory(output: Output, leaves: Sequence[np.ndarray]) -> np.ndarray:
+        """A fresh array for a result, with the donated values if there are; or the donated array itself."""
+        if output.donated < 0:
+            return np.empty(output.shape, output.dtype)
+        leaf = leaves[output.donated]
+        others = [other for i, other in enumerate(leaves) if i != output.donated]
+        owned = leaf.flags.owndata and leaf.flags.writeable and leaf.base is None and type(leaf) is np.ndarray
+        if leaf.ndim and owned and not any(np.may_share_memory(leaf, other) for other in others):
+            return leaf
+        return leaf.copy()
+
+
+def size_in_bytes(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+    """The memory of a contiguous array."""
+    size = dtype.itemsize
+    for extent in shape:
+        size *= extent
+    return size
+
+
+def address_of(array: np.ndarray) -> int:
+    """The address of an array's first element."""
+    address: int = array.__array_interface__["data"][0]
+    return address

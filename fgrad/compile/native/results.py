@@ -1,0 +1,220 @@
+"""The results of a call, in the native language: memory for them before the program runs, Python objects after it.
+
+A context owns its results until they are handed over.
+"""
+
+from .arguments import Py_DecRef, Py_IncRef, leaf_record, set_input
+from .language import (
+    call,
+    extern,
+    i32,
+    i64,
+    load_i32,
+    load_i64,
+    memcpy,
+    native,
+    store_i64,
+)
+from .layout import (
+    ARRAY_BASE,
+    ARRAY_DATA,
+    ARRAY_FLAGS,
+    CONTEXT_PROGRAM,
+    DICT,
+    FLAGS_OWNED,
+    LEAF_BYTES,
+    LEAF_OBJECT,
+    LEAF_SIZE,
+    LIST,
+    NAMED,
+    NODE_COUNT,
+    NODE_ITEMS,
+    NODE_KIND,
+    NODE_LEAF,
+    NODE_OBJECT,
+    OBJECT_TYPE,
+    OUTPUT_BYTES,
+    OUTPUT_DONATED,
+    OUTPUT_DTYPE,
+    OUTPUT_NDIM,
+    OUTPUT_SHAPE,
+    OUTPUT_SIZE,
+    OUTPUT_SLOT,
+    PROGRAM_INPUT_COUNT,
+    PROGRAM_INPUTS,
+    PROGRAM_OUTPUT_COUNT,
+    PROGRAM_OUTPUTS,
+    PROGRAM_RESULTS,
+    PROGRAM_STATE,
+    RESULT,
+    RESULT_BYTES,
+    RESULT_OBJECT,
+    RESULT_VALUE,
+    SAME,
+    STATE_ARRAY_TYPE,
+    STATE_NEW_ARRAY,
+    STATE_NEW_SCALAR,
+)
+
+PyObject_CallObject = extern("i64 PyObject_CallObject(i64 callable, i64 arguments)")
+PyTuple_New = extern("i64 PyTuple_New(i64)")
+PyTuple_SetItem = extern("i32 PyTuple_SetItem(i64 tuple, i64 index, i64 stolen)")
+PyList_New = extern("i64 PyList_New(i64)")
+PyList_SetItem = extern("i32 PyList_SetItem(i64 list, i64 index, i64 stolen)")
+PyDict_New = extern("i64 PyDict_New()")
+PyDict_SetItem = extern("i32 PyDict_SetItem(i64 dict, i64 key, i64 value)")
+
+
+@native("i64(i64 context, i64 number)")
+def may_reuse(context, number):
+    """Whether the memory of a donated leaf may be overwritten: an array that owns it, and no other leaf sees it."""
+    leaves = leaf_record(context, 0)
+    leaf = leaf_record(context, number)
+    object = load_i64(leaf + LEAF_OBJECT)
+    program = load_i64(context + CONTEXT_PROGRAM)
+    state = load_i64(program + PROGRAM_STATE)
+    if object == 0 or load_i64(object + OBJECT_TYPE) != load_i64(state + STATE_ARRAY_TYPE):
+        return 0
+    if (i64(load_i32(object + ARRAY_FLAGS)) & FLAGS_OWNED) != FLAGS_OWNED or load_i64(object + ARRAY_BASE):
+        return 0
+    inputs = load_i64(program + PROGRAM_INPUTS)
+    begin = load_i64(context + load_i64(inputs + 8 * number))
+    end = begin + load_i64(leaf + LEAF_SIZE)
+    for i in range(load_i64(program + PROGRAM_INPUT_COUNT)):
+        other = leaves + LEAF_BYTES * i
+        if i != number and load_i64(other + LEAF_OBJECT):
+            first = load_i64(context + load_i64(inputs + 8 * i))
+            if first < end and begin < first + load_i64(other + LEAF_SIZE):
+                return 0
+    return 1
+
+
+@native("i64(i64 context)")
+def allocate_results(context):
+    """Memory for every result: fresh arrays, donated arguments, or a few bytes for a scalar; 0 without memory."""
+    program = load_i64(context + CONTEXT_PROGRAM)
+    state = load_i64(program + PROGRAM_STATE)
+    inputs = load_i64(program + PROGRAM_INPUTS)
+    result = context + load_i64(program + PROGRAM_RESULTS)
+    output = load_i64(program + PROGRAM_OUTPUTS)
+    for _ in range(load_i64(program + PROGRAM_OUTPUT_COUNT)):
+        ndim = load_i64(output + OUTPUT_NDIM)
+        donated = load_i64(output + OUTPUT_DONATED)
+        address = result + RESULT_VALUE
+        copied = donated >= 0
+        if copied and ndim and may_reuse(context, donated):
+            object = load_i64(leaf_record(context, donated) + LEAF_OBJECT)
+            Py_IncRef(object)
+            store_i64(result + RESULT_OBJECT, object)
+            address = load_i64(object + ARRAY_DATA)
+            copied = 0
+        elif ndim:
+            dtype = load_i64(output + OUTPUT_DTYPE)
+            shape = load_i64(output + OUTPUT_SHAPE)
+            Py_IncRef(dtype)
+            object = call(
+                load_i64(state + STATE_NEW_ARRAY),
+                "i64(i64,i64,i32,i64,i64,i64,i32,i64)",
+                load_i64(state + STATE_ARRAY_TYPE),
+                dtype,
+                i32(ndim),
+                shape,
+                0,
+                0,
+                0,
+                0,
+            )
+            if object == 0:
+                return 0
+            store_i64(result + RESULT_OBJECT, object)
+            address = load_i64(object + ARRAY_DATA)
+        if copied:
+            memcpy(address, load_i64(context + load_i64(inputs + 8 * donated)), load_i64(output + OUTPUT_SIZE))
+            set_input(context, donated, address)
+        store_i64(context + load_i64(output + OUTPUT_SLOT), address)
+        result += RESULT_BYTES
+        output += OUTPUT_BYTES
+    return 1
+
+
+@native("i64(i64 context)")
+def make_scalars(context):
+    """NumPy scalars of the results without dimensions; 0 without memory."""
+    program = load_i64(context + CONTEXT_PROGRAM)
+    state = load_i64(program + PROGRAM_STATE)
+    result = context + load_i64(program + PROGRAM_RESULTS)
+    output = load_i64(program + PROGRAM_OUTPUTS)
+    for _ in range(load_i64(program + PROGRAM_OUTPUT_COUNT)):
+        if load_i64(output + OUTPUT_NDIM) == 0:
+            new_scalar = load_i64(state + STATE_NEW_SCALAR)
+            object = call(new_scalar, "i64(i64,i64,i64)", result + RESULT_VALUE, load_i64(output + OUTPUT_DTYPE), 0)
+            if object == 0:
+                return 0
+            store_i64(result + RESULT_OBJECT, object)
+        result += RESULT_BYTES
+        output += OUTPUT_BYTES
+    return 1
+
+
+@native("void(i64 context)")
+def drop_results(context):
+    """Let the results that nobody took go."""
+    program = load_i64(context + CONTEXT_PROGRAM)
+    result = context + load_i64(program + PROGRAM_RESULTS)
+    for _ in range(load_i64(program + PROGRAM_OUTPUT_COUNT)):
+        object = load_i64(result + RESULT_OBJECT)
+        if object:
+            store_i64(result + RESULT_OBJECT, 0)
+            Py_DecRef(object)
+        result += RESULT_BYTES
+
+
+@native("i64(i64 node, i64 results)")
+def build(node, results):
+    """A new reference to what a node of the result describes; 0 with an exception."""
+    kind = load_i64(node + NODE_KIND)
+    if kind == RESULT:
+        record = results + RESULT_BYTES * load_i64(node + NODE_LEAF)
+        object = load_i64(record + RESULT_OBJECT)
+        store_i64(record + RESULT_OBJECT, 0)
+        return object
+    if kind == SAME:
+        Py_IncRef(load_i64(node + NODE_OBJECT))
+        return load_i64(node + NODE_OBJECT)
+    count = load_i64(node + NODE_COUNT)
+    items = node + NODE_ITEMS
+    container = PyList_New(count) if kind == LIST else PyDict_New() if kind == DICT else PyTuple_New(count)
+    if container == 0:
+        return 0
+    for i in range(count):
+        item = build(load_i64(items + (16 * i + 8 if kind == DICT else 8 * i)), results)
+        failed = i32(0)
+        if item == 0:
+            Py_DecRef(container)
+            return 0
+        if kind == LIST:
+            failed = PyList_SetItem(container, i, item)
+        elif kind == DICT:
+            failed = PyDict_SetItem(container, load_i64(items + 16 * i), item)
+            Py_DecRef(item)
+        else:
+            failed = PyTuple_SetItem(container, i, item)
+        if failed:
+            Py_DecRef(container)
+            return 0
+    if kind == NAMED:
+        return call_with(load_i64(node + NODE_OBJECT), container)
+    return container
+
+
+@native("i64(i64 function, i64 argument)")
+def call_with(function, argument):
+    """function(argument); takes over the reference to the argument."""
+    arguments = PyTuple_New(1)
+    if arguments == 0:
+        Py_DecRef(argument)
+        return 0
+    PyTuple_SetItem(arguments, 0, argument)
+    result = PyObject_CallObject(function, arguments)
+    Py_DecRef(arguments)
+    return result

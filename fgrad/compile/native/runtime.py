@@ -1,0 +1,226 @@
+"""The runner, in the native language: contexts, arenas, and the loop that runs the thunks of a program.
+
+Idle contexts and arenas are kept in lists that the GIL protects: they are taken and given back while it is held, and
+only the loop itself may run without it. Each concurrent call, and each call from within a callback, so has its own.
+"""
+
+import sys
+
+from .language import call, extern, i32, i64, load_i64, memset, native, store_i64
+from .layout import (
+    ARENA_HEADER,
+    ARENA_NEXT,
+    ARENA_SIZE,
+    CONTEXT_BASE,
+    CONTEXT_CLOCK,
+    CONTEXT_NEXT,
+    CONTEXT_PROGRAM,
+    CONTEXT_STATUS,
+    CONTEXT_THUNK,
+    PROGRAM_ARENA,
+    PROGRAM_CONSTANT_COUNT,
+    PROGRAM_CONSTANTS,
+    PROGRAM_CONTEXT_BYTES,
+    PROGRAM_CONTEXTS,
+    PROGRAM_LONG,
+    PROGRAM_OPERANDS,
+    PROGRAM_STATE,
+    PROGRAM_TEMPORARIES,
+    PROGRAM_TEMPORARY_COUNT,
+    PROGRAM_THUNK_COUNT,
+    PROGRAM_THUNKS,
+    STATE_ARENA_BYTES,
+    STATE_ARENAS,
+    THUNK_ADDRESS,
+    THUNK_BYTES,
+    THUNK_CLOCK,
+    THUNK_COUNT,
+    THUNK_DIMS,
+    THUNK_EXTENT,
+    THUNK_OPERANDS,
+    THUNK_TICKETS,
+)
+from .serial import INTERRUPTED, interrupted, nanoseconds, run_alone
+
+if sys.platform == "win32":
+    run_parallel = run_alone
+else:
+    from .workers import run_parallel
+
+ALIGNMENT = 64
+
+malloc = extern("i64 malloc(i64)")
+free = extern("void free(i64)")
+PyEval_SaveThread = extern("i64 PyEval_SaveThread()")
+PyEval_RestoreThread = extern("void PyEval_RestoreThread(i64)")
+
+
+@native("i64(i64 size)")
+def aligned_malloc(size):
+    """Memory that begins at a multiple of 64, with what malloc gave in the word in front; 0 if there is none."""
+    block = malloc(size + 2 * ALIGNMENT)
+    if block == 0:
+        return 0
+    address = (block + 2 * ALIGNMENT - 1) & -ALIGNMENT
+    store_i64(address - 8, block)
+    return address
+
+
+@native("void(i64 address)")
+def aligned_free(address):
+    """Free what aligned_malloc gave."""
+    free(load_i64(address - 8))
+
+
+@native("i64(i64 bytes)")
+def new_state(bytes):
+    """A zeroed state, never freed: threads of the pool may sleep in it until the process ends."""
+    state = aligned_malloc(bytes)
+    if state:
+        memset(state, 0, bytes)
+    return state
+
+
+@native("i64(i64 state, i64 size)")
+def take_arena(state, size):
+    """An arena of at least so many bytes: an idle one, else a new one in place of an idle one, else one more; or 0."""
+    before = state + STATE_ARENAS
+    arena = load_i64(before)
+    while arena:
+        if load_i64(arena + ARENA_SIZE) >= size:
+            store_i64(before, load_i64(arena + ARENA_NEXT))
+            return arena
+        before = arena + ARENA_NEXT
+        arena = load_i64(before)
+    small = load_i64(state + STATE_ARENAS)
+    if small:
+        store_i64(state + STATE_ARENAS, load_i64(small + ARENA_NEXT))
+        free_arena(state, small)
+    arena = aligned_malloc(size + ARENA_HEADER)
+    if arena:
+        store_i64(arena + ARENA_SIZE, size)
+        store_i64(state + STATE_ARENA_BYTES, load_i64(state + STATE_ARENA_BYTES) + size)
+    return arena
+
+
+@native("void(i64 state, i64 arena)")
+def give_arena(state, arena):
+    """Put an arena back."""
+    store_i64(arena + ARENA_NEXT, load_i64(state + STATE_ARENAS))
+    store_i64(state + STATE_ARENAS, arena)
+
+
+@native("void(i64 state, i64 arena)")
+def free_arena(state, arena):
+    """Give the memory of an arena back."""
+    store_i64(state + STATE_ARENA_BYTES, load_i64(state + STATE_ARENA_BYTES) - load_i64(arena + ARENA_SIZE))
+    aligned_free(arena)
+
+
+@native("void(i64 state)")
+def free_arenas(state):
+    """Give the memory of all idle arenas back."""
+    arena = load_i64(state + STATE_ARENAS)
+    while arena:
+        following = load_i64(arena + ARENA_NEXT)
+        free_arena(state, arena)
+        arena = following
+    store_i64(state + STATE_ARENAS, 0)
+
+
+@native("i64(i64 program)")
+def take_context(program):
+    """A context that no other call uses, with the program's constants in their slots; 0 without memory."""
+    context = load_i64(program + PROGRAM_CONTEXTS)
+    if context:
+        store_i64(program + PROGRAM_CONTEXTS, load_i64(context + CONTEXT_NEXT))
+        return context
+    size = load_i64(program + PROGRAM_CONTEXT_BYTES)
+    context = aligned_malloc(size)
+    if context == 0:
+        return 0
+    memset(context, 0, size)
+    store_i64(context + CONTEXT_PROGRAM, program)
+    constants = load_i64(program + PROGRAM_CONSTANTS)
+    for i in range(load_i64(program + PROGRAM_CONSTANT_COUNT)):
+        store_i64(context + load_i64(constants + 16 * i), load_i64(constants + 16 * i + 8))
+    return context
+
+
+@native("void(i64 context)")
+def give_context(context):
+    """Put a context back."""
+    program = load_i64(context + CONTEXT_PROGRAM)
+    store_i64(context + CONTEXT_NEXT, load_i64(program + PROGRAM_CONTEXTS))
+    store_i64(program + PROGRAM_CONTEXTS, context)
+
+
+@native("void(i64 program)")
+def free_contexts(program):
+    """Free the idle contexts of a program: all, when its last owner lets it go."""
+    context = load_i64(program + PROGRAM_CONTEXTS)
+    while context:
+        following = load_i64(context + CONTEXT_NEXT)
+        aligned_free(context)
+        context = following
+    store_i64(program + PROGRAM_CONTEXTS, 0)
+
+
+@native("i32(i64 context)")
+def run(context):
+    """Run the thunks of a context whose inputs and outputs are in their slots; the status, also in the context.
+
+    Called with the GIL held, which a long program lets go meanwhile; -1 without memory for the arena.
+    """
+    program = load_i64(context + CONTEXT_PROGRAM)
+    state = load_i64(program + PROGRAM_STATE)
+    size = load_i64(program + PROGRAM_ARENA)
+    arena = 0
+    if size:
+        arena = take_arena(state, size)
+        if arena == 0:
+            return -1
+        if load_i64(context + CONTEXT_BASE) != arena:
+            store_i64(context + CONTEXT_BASE, arena)
+            temporaries = load_i64(program + PROGRAM_TEMPORARIES)
+            for i in range(load_i64(program + PROGRAM_TEMPORARY_COUNT)):
+                address = arena + ARENA_HEADER + load_i64(temporaries + 16 * i + 8)
+                store_i64(context + load_i64(temporaries + 16 * i), address)
+    status = i64(0)
+    if load_i64(program + PROGRAM_LONG):
+        store_i64(context + CONTEXT_CLOCK, nanoseconds())
+        thread = PyEval_SaveThread()
+        status = run_thunks(state, program, context)
+        PyEval_RestoreThread(thread)
+    else:
+        status = run_thunks(state, program, context)
+    if arena:
+        give_arena(state, arena)
+    store_i64(context + CONTEXT_STATUS, status)
+    return i32(status)
+
+
+@native("i64(i64 state, i64 program, i64 context)")
+def run_thunks(state, program, context):
+    """The loop: gather a thunk's operands, call it, stop at the first status that is not zero."""
+    operands = context + load_i64(program + PROGRAM_OPERANDS)
+    thunk = load_i64(program + PROGRAM_THUNKS)
+    for number in range(load_i64(program + PROGRAM_THUNK_COUNT)):
+        slots = load_i64(thunk + THUNK_OPERANDS)
+        for i in range(load_i64(thunk + THUNK_COUNT)):
+            store_i64(operands + 8 * i, load_i64(context + load_i64(slots + 8 * i)))
+        extent = load_i64(thunk + THUNK_EXTENT)
+        dims = load_i64(thunk + THUNK_DIMS)
+        status = i32(0)
+        if load_i64(thunk + THUNK_TICKETS) > 1:
+            status = run_parallel(state, context, thunk, operands)
+        else:
+            address = load_i64(thunk + THUNK_ADDRESS)
+            status = call(address, "i32(i64,i64,i64,i64,i64)", context, operands, dims, 0, extent)
+        if status == 0 and load_i64(thunk + THUNK_CLOCK) and interrupted(state, context):
+            status = i32(INTERRUPTED)
+        if status != 0:
+            store_i64(context + CONTEXT_THUNK, number)
+            return i64(status)
+        thunk += THUNK_BYTES
+    return 0

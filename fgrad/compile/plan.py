@@ -1,0 +1,425 @@
+"""The plan of a program: steps become items (kernels, library calls, NumPy calls, copies), and variables get memory.
+
+Every variable that is kept has a place: the slot of an input, of a constant, of an output, or a range of the arena.
+An item that may overwrite an operand does so where the operand dies; the memory of a donated argument is an output's if
+nothing reads it any more when the output is written. Outputs are never in the arena nor in memory of an argument that
+was not donated. What was decided for each write, and why, is kept for people to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.ir import Eqn, Jaxpr, Literal, Var
+from ..core.types import ShapedArray, shaped
+from .emit import Emitter, Launch, Temporary
+from .fuse import Call, Fuser
+from .fuse import Kernel as Fused
+from .native.language import Native, load_i64, memcpy, native
+from .nests import Kernel
+from .scalars import size_of
+
+ALIGN = 64  # bytes
+
+
+class Thunk(NamedTuple):
+    """A native call: see `native`."""
+
+    address: int
+    operands: tuple[int, ...]
+    dims: tuple[int, ...]
+    extent: int
+    grain: int
+    cost: float
+
+
+MakeThunk = Callable[[Callable[[Any], int], Callable[[Any], int]], Thunk]
+
+
+class Item:
+    """One native call on memory: what it reads and writes, and how its thunk is made.
+
+    `thunk(slot, address)` gives the Thunk, from the slot of each operand and the address of kernels (by name) and
+    native functions. `overwrites`: pairs (read, written) that may share memory. `kernel`, `native`: its code.
+    """
+
+    __slots__ = ("cost", "eqn", "flops", "kernel", "native", "overwrites", "reads", "text", "thunk", "writes")
+
+    def __init__(
+        self,
+        text: str,
+        reads: Sequence[Any],
+        writes: Sequence[Any],
+        thunk: MakeThunk,
+        overwrites: Sequence[tuple[Any, Any]] = (),
+        kernel: Kernel | None = None,
+        native: Sequence[Native] = (),
+        cost: float = 0.0,
+        flops: int = 0,
+        eqn: Eqn | None = None,
+    ):
+        self.text, self.reads, self.writes, self.thunk = text, tuple(reads), tuple(writes), thunk
+        self.overwrites, self.kernel, self.native = tuple(overwrites), kernel, tuple(native)
+        self.cost, self.flops, self.eqn = cost, flops, eqn
+
+
+def bytes_of(key: Any) -> int:
+    """Size of a variable or a temporary."""
+    if type(key) is Temporary:
+        return key.length * size_of(key.type)
+    return key.type.size * key.type.dtype.itemsize
+
+
+class Place:
+    """Where variables are kept: kind "input", "constant", "output" (number) or "arena" (offset)."""
+
+    __slots__ = ("kind", "number", "size")
+
+    def __init__(self, kind: str, number: int, size: int):
+        self.kind, self.number, self.size = kind, number, size
+
+    def __repr__(self) -> str:
+        return f"{self.kind} {self.number}" if self.kind != "arena" else f"arena + {self.number}"
+
+
+class Output(NamedTuple):
+    """A result of the program: its type, and the donated input whose memory it is (-1: memory of its own)."""
+
+    type: ShapedArray
+    donated: int
+
+
+class Plan:
+    """Items in order, and the place of everything they touch."""
+
+    def __init__(
+        self, jaxpr: Jaxpr, steps: Sequence[Any], items: Sequence[Item], aliases: dict[Var, Var], donated: Sequence[int]
+    ):
+        self.jaxpr = jaxpr
+        self.steps = steps
+        self.items = list(items)
+        self.aliases = aliases
+        self.places: dict[Any, Place] = {}
+        self.notes: list[str] = []
+        self.literals: list[np.ndarray] = []
+        self.donated_to: dict[int, int] = {}  # output: input
+        self.constants: list[Any] = list(jaxpr.consts)
+        self.inputs = jaxpr.inputs[len(jaxpr.consts) :]
+        for i, v in enumerate(jaxpr.inputs):
+            n = len(jaxpr.consts)
+            place = Place("constant", i, bytes_of(v)) if i < n else Place("input", i - n, bytes_of(v))
+            self.places[v] = place
+        self.outputs()
+        self.lifetimes()
+        self.share(frozenset(donated))
+        self.arena()
+
+    def base(self, v: Any) -> Any:
+        """The variable whose memory this one is."""
+        while v in self.aliases:
+            v = self.aliases[v]
+        return v
+
+    def outputs(self) -> None:
+        """Give outputs their places; what cannot be written there at once is copied at the end."""
+        written = {v for item in self.items for v in item.writes}
+        taken: set[Any] = set()
+        for i, a in enumerate(self.jaxpr.outputs):
+            place = Place("output", i, a.type.size * a.type.dtype.itemsize)
+            if type(a) is Var and self.base(a) in written and self.base(a) not in taken:
+                self.places[self.base(a)] = place
+                taken.add(self.base(a))
+                continue
+            target = Var(a.type)
+            self.places[target] = place
+            if not a.type.size:
+                continue
+            if type(a) is Literal:
+                source: Any = self.constant(np.array(a.value))
+                why = "a constant"
+            else:
+                source = a
+                why = "an argument" if self.places.get(a) else "returned twice"
+            self.notes.append(f"output {i}: copied, since it is {why}")
+            self.items.append(copy_item(source, target))
+
+    def constant(self, array: np.ndarray) -> Var:
+        """A variable for an array known now."""
+        v = Var(shaped(array.shape, array.dtype))
+        self.places[v] = Place("constant", len(self.constants), array.nbytes)
+        self.constants.append(array)
+        return v
+
+    def lifetimes(self) -> None:
+        """First write and last use of everything that has no place yet."""
+        self.first: dict[Any, int] = {}
+        self.last: dict[Any, int] = {}
+        for number, item in enumerate(self.items):
+            for v in item.writes:
+                self.first.setdefault(self.base(v), number)
+                self.last[self.base(v)] = number
+            for v in item.reads:
+                self.last[self.base(v)] = number
+
+    def share(self, donated: frozenset[int]) -> None:
+        """Let items overwrite operands that die there; let outputs take the memory of donated inputs."""
+        self.group: dict[Any, Any] = {}
+        free = {i for i in donated if i < len(self.inputs)}
+        for number, item in enumerate(self.items):
+            used: set[Any] = set()
+            for old, new in item.overwrites:
+                a, b = self.base(old), self.base(new)
+                if a in used or b in used or self.last.get(a, -1) != number or self.first.get(b) != number:
+                    continue
+                place = self.places.get(a)
+                if bytes_of(a) != bytes_of(b) or item.reads.count(old) > 1:
+                    continue
+                if place is None:
+                    self.group[self.root(b)] = self.root(a)
+                elif place.kind == "input" and place.number in free and self.output_of(b) is not None:
+                    self.give(place.number, b)
+                    free.discard(place.number)
+                else:
+                    continue
+                used |= {a, b}
+                self.notes.append(f"item {number}: {item.text}: written in place")
+        for v, place in list(self.places.items()):
+            if place.kind != "output" or place.number in self.donated_to:
+                continue
+            for i in sorted(free):
+                x = self.inputs[i]
+                if x.type is v.type and self.last.get(x, -1) < self.first.get(v, -1):
+                    self.give(i, v)
+                    free.discard(i)
+                    break
+        for i in sorted(free):
+            self.notes.append(f"donated input {i}: not used, since no output of {self.inputs[i].type} can be written there")
+
+    def output_of(self, v: Any) -> int | None:
+        place = self.places.get(v)
+        return place.number if place is not None and place.kind == "output" else None
+
+    def give(self, i: int, v: Any) -> None:
+        number = self.output_of(v)
+        assert number is not None
+        self.donated_to[number] = i
+        self.notes.append(f"output {number}: in the memory of donated input {i}")
+
+    def root(self, v: Any) -> Any:
+        while v in self.group:
+            v = self.group[v]
+        return v
+
+    def arena(self) -> None:
+        """Ranges of the arena: each group of variables that share memory, first fit by size among those alive."""
+        members: dict[Any, list[Any]] = {}
+        for v in self.first:
+            members.setdefault(self.root(v), []).append(v)
+        spans = []
+        for group in members.values():
+            fixed = [self.places[v] for v in group if v in self.places]
+            if fixed:  # the buffer of an output is worked in from the beginning
+                for v in group:
+                    self.places[v] = fixed[0]
+                continue
+            start, stop = min(self.first[v] for v in group), max(self.last[v] for v in group)
+            spans.append((start, stop, max(bytes_of(v) for v in group), group))
+        self.arena_bytes = 0
+        self.largest_sum = 0
+        free = Ranges()
+        ends: dict[int, list[tuple[int, int]]] = {}
+        spans.sort(key=lambda s: (s[0], -s[2]))
+        done = 0
+        for start, stop, size, group in spans:
+            while done < start:
+                for offset, length in ends.pop(done, ()):
+                    free.put(offset, length)
+                done += 1
+            size = -(-size // ALIGN) * ALIGN
+            offset = free.take(size)
+            ends.setdefault(stop, []).append((offset, size))
+            for v in group:
+                self.places[v] = Place("arena", offset, bytes_of(v))
+        self.arena_bytes = free.top
+
+
+class Ranges:
+    """Free ranges of a growing address space; first fit."""
+
+    def __init__(self) -> None:
+        self.top = 0
+        self.free: list[tuple[int, int]] = []  # offset, length; by offset
+
+    def take(self, size: int) -> int:
+        if not size:
+            return 0
+        for i, (offset, length) in enumerate(self.free):
+            if length >= size:
+                self.free[i : i + 1] = [(offset + size, length - size)] if length > size else []
+                return offset
+        if self.free and sum(self.free[-1]) == self.top:
+            offset, _ = self.free.pop()
+        else:
+            offset = self.top
+        self.top = offset + size
+        return offset
+
+    def put(self, offset: int, length: int) -> None:
+        if not length:
+            return
+        merged, before, behind = (offset, length), [], []
+        for o, n in self.free:
+            if o + n == merged[0]:
+                merged = (o, n + merged[1])
+            elif merged[0] + merged[1] == o:
+                merged = (merged[0], merged[1] + n)
+            elif o < merged[0]:
+                before.append((o, n))
+            else:
+                behind.append((o, n))
+        self.free = [*before, merged, *behind]
+
+
+@native("i32(i64 call, i64 operands, i64 dims, i64 begin, i64 end)")
+def copy(call, operands, dims, begin, end):  # type: ignore[no-untyped-def]
+    """Elements [begin, end) of the first operand to the second; dims: bytes of an element."""
+    size = load_i64(dims)
+    memcpy(load_i64(operands + 8) + begin * size, load_i64(operands) + begin * size, (end - begin) * size)
+    return 0
+
+
+def launch_item(launch: Launch) -> Item:
+    """The item of a kernel."""
+    kernel = launch.kernel
+    reads = [a for a, b in zip(launch.operands, kernel.buffers, strict=True) if b.mode == "in"]
+    writes = [a for a, b in zip(launch.operands, kernel.buffers, strict=True) if b.mode == "out"]
+
+    def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
+        operands = tuple([slot(a) for a in launch.operands])
+        return Thunk(address(kernel.name), operands, launch.dims, launch.extent, launch.grain, launch.cost)
+
+    pairs = [(launch.operands[i], launch.operands[o]) for i, o in launch.overwrites]
+    return Item(kernel.name, reads, writes, thunk, pairs, kernel, cost=launch.cost, flops=launch.flops)
+
+
+def copy_item(source: Any, target: Any) -> Item:
+    """The item that copies memory."""
+
+    def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
+        size = target.type.dtype.itemsize
+        grain = max(-(-(1 << 20) // size), 1)
+        n = target.type.size
+        return Thunk(address(copy), (slot(source), slot(target)), (size,), n, grain, 20 + 0.1 * n * size)
+
+    return Item("copy", [source], [target], thunk, native=[copy])
+
+
+_LAUNCHES: dict[Any, list[Launch]] = {}
+LIMIT = 4096
+
+
+def launches(step: Fused, stored: Sequence[Var]) -> list[Launch]:
+    """The launches of a fused step: built, or taken over from a step that was equal up to names."""
+    key, variables = signature(step, stored)
+    known = _LAUNCHES.get(key)
+    if known is None:
+        emitter = Emitter(step, stored)
+        made = emitter.run()
+        number = {v: i for i, v in enumerate(variables)}
+        if len(_LAUNCHES) >= LIMIT:
+            for old in list(_LAUNCHES)[: LIMIT // 2]:
+                _LAUNCHES.pop(old, None)
+        plain = [launch.renamed({a: number.get(a, a) for a in launch.operands}) for launch in made]
+        _LAUNCHES[key] = plain
+        return made
+    names: dict[Any, Any] = dict(enumerate(variables))
+    for launch in known:
+        for a in launch.operands:
+            if type(a) is Temporary:
+                names.setdefault(a, Temporary(a.type, a.length))
+    return [launch.renamed(names) for launch in known]
+
+
+def signature(step: Fused, stored: Sequence[Var]) -> tuple[Any, list[Var]]:
+    """What makes two steps equal up to names, and the variables behind the numbers in it."""
+    kept = set(stored)
+    number: dict[Var, int] = {}
+    variables: list[Var] = []
+    nodes: dict[int, int] = {}
+    flat: list[Any] = [step.shape, step.rows, step.columns]
+
+    def name(v: Var) -> int:
+        if v not in number:
+            number[v] = len(variables)
+            variables.append(v)
+        return number[v]
+
+    def form(f: Any) -> Any:
+        return f.terms, f.const, tuple([(nodes[n.number], c) for n, c in f.nodes])
+
+    def visit(start: Any) -> int:
+        todo = [start]
+        while todo:
+            n = todo[-1]
+            if n.number in nodes:
+                todo.pop()
+                continue
+            missing = [a for a in n.args if a.number not in nodes]
+            if missing:
+                todo.extend(missing)
+                continue
+            todo.pop()
+            args = tuple([nodes[a.number] for a in n.args])
+            if n.kind == "load":
+                v, f, mask = n.payload
+                payload: Any = (name(v), form(f), None if mask is None else nodes[mask.number])
+            elif n.kind == "index":
+                payload = form(n.payload)
+            elif n.kind == "rule":
+                payload = (n.payload.primitive, *n.payload.params.items())
+            elif n.kind == "const":
+                payload = n.payload.tobytes()
+            elif n.kind == "value":
+                payload = name(n.payload)
+            else:
+                payload = n.payload
+            nodes[n.number] = len(nodes)
+            flat.append((n.kind, n.type, payload, args))
+        return nodes[start.number]
+
+    for r in step.roots:
+        at = visit(r.node)
+        flat.append((r.kind, r.op, at, name(r.var), r.var in kept, r.var.type.shape))
+    return tuple(flat), variables
+
+
+def plan(
+    jaxpr: Jaxpr,
+    donated: Sequence[int],
+    strided: Callable[[Eqn], bool],
+    call_items: Callable[[Eqn, Fuser], list[Item]],
+) -> Plan:
+    """Plan a program. `call_items(eqn, fuser)`: the items of an equation that is no kernel's."""
+    fuser = Fuser(jaxpr, strided)
+    steps = fuser.run()
+    wanted: set[Any] = {a for a in jaxpr.outputs if type(a) is Var}
+    called: dict[int, list[Item]] = {}
+    for i, step in enumerate(steps):
+        if type(step) is Call:
+            called[i] = call_items(step.eqn, fuser)
+            wanted.update(v for item in called[i] for v in item.reads)
+        else:
+            wanted |= step.reads
+    wanted |= {base for v in list(wanted) if (base := fuser.base(v)) is not v}
+    items: list[Item] = []
+    for i, step in enumerate(steps):
+        if type(step) is Call:
+            items += called[i]
+        else:
+            stored = [r.var for r in step.roots if r.var in wanted]
+            if stored:
+                items += [launch_item(launch) for launch in launches(step, stored)]
+    return Plan(jaxpr, steps, items, fuser.aliases, donated)
