@@ -110,8 +110,13 @@ def first_calls(case: Case, dtype: str, libraries: Sequence[str]) -> Row:
 def memory(case: Case, dtype: str, libraries: Sequence[str]) -> Row:
     """Bytes that resident memory rises, by library."""
     with tempfile.TemporaryDirectory() as cache:
-        peaks = {name: fresh("memory", name, case, dtype, cache).get("peak") for name in libraries}
-    return {"case": case.name, "dtype": dtype, "peaks": peaks}
+        found = {name: fresh("memory", name, case, dtype, cache) for name in libraries}
+    return {
+        "case": case.name,
+        "dtype": dtype,
+        "peaks": {name: figures.get("peak") for name, figures in found.items()},
+        "refused": {name: figures["error"] for name, figures in found.items() if "error" in figures},
+    }
 
 
 # ---- Printing -----------------------------------------------------------------------------------
@@ -358,7 +363,10 @@ def report(found: dict[str, list[Row]], libraries: Sequence[str], markdown: bool
     if found["memory"]:
         print(memory_table(found["memory"], libraries, markdown))
     refused = {
-        (label(row), name): why for row in found["steady"] + found["busy"] for name, why in row["refused"].items()
+        (label(row), name): why
+        for part in ("memory", "busy", "steady")
+        for row in found[part]
+        for name, why in row["refused"].items()
     }
     for row in found["first"]:
         refused |= {

@@ -28,6 +28,7 @@ from .api import (
     linear_transpose,
     linearize,
     make_jaxpr,
+    numba_call,
     stop_gradient,
     value_and_grad,
     vjp,
@@ -40,7 +41,7 @@ from .core.array import Array, block_until_ready
 __version__ = "0.1.0"
 
 # Loaded when first asked for: `import fgrad` stays little more than `import numpy`.
-_LAZY = ("flatten_util", "lax", "nn", "optim", "random", "scipy", "testing", "tree_util")
+_LAZY = ("cache", "flatten_util", "lax", "nn", "optim", "random", "scipy", "testing", "tree_util")
 
 remat = checkpoint
 
@@ -67,6 +68,7 @@ __all__ = [
     "linear_transpose",
     "linearize",
     "make_jaxpr",
+    "numba_call",
     "numpy",
     "remat",
     "stop_gradient",

@@ -1,10 +1,19 @@
-"""Set before any test imports fgrad: every pass checks the program that it makes. And how Hypothesis runs."""
+"""Set before any test imports fgrad: every pass checks the program that it makes; kernels are cached apart.
 
+And how Hypothesis runs.
+"""
+
+import atexit
 import os
+import shutil
+import tempfile
 
 from hypothesis import Phase, settings
 
 os.environ["FGRAD_CHECK"] = "1"
+if "FGRAD_CACHE_DIR" not in os.environ:  # the user's own cache is none of the tests' business
+    os.environ["FGRAD_CACHE_DIR"] = tempfile.mkdtemp(prefix="fgrad-tests-")
+    atexit.register(shutil.rmtree, os.environ["FGRAD_CACHE_DIR"], ignore_errors=True)
 
 QUICK = [Phase.explicit, Phase.generate, Phase.shrink]
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, phases=QUICK)

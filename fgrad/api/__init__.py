@@ -4,12 +4,13 @@ from .batching import vmap
 from .custom import custom_jvp, custom_vjp
 from .derivatives import float0, grad, hvp, jvp, linearize, value_and_grad, vjp
 from .jacobians import hessian, jacfwd, jacobian, jacrev
+from .jit import jit
+from .numba_call import numba_call
 from .staging import (
     ShapeDtypeStruct,
     checkpoint,
     closure_convert,
     eval_shape,
-    jit,
     linear_transpose,
     make_jaxpr,
     stop_gradient,
@@ -34,6 +35,7 @@ __all__ = [
     "linear_transpose",
     "linearize",
     "make_jaxpr",
+    "numba_call",
     "stop_gradient",
     "value_and_grad",
     "vjp",

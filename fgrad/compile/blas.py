@@ -14,9 +14,7 @@ from importlib.machinery import PathFinder
 
 from ..core.errors import FgradError, message
 from .native.language import (
-    Native,
     call,
-    i32,
     load_f32,
     load_f64,
     load_i64,
@@ -75,28 +73,28 @@ def available() -> bool:
 def address(name: str) -> int:
     """Where a function of the library is, by its name without the prefix `scipy_`.
 
-    >>> address("cblas_sgemm") > 0
+    >>> address("sgemm_") > 0
     True
     """
     return ctypes.cast(library()["scipy_" + name], ctypes.c_void_p).value or 0
 
 
-# The static data of a product, as byte offsets into `dims`.
-FUNCTION = 0  # the address of cblas_?gemm or cblas_?gemv
+# The static data of a product, as byte offsets into `dims`. Routines of Fortran take the addresses of all arguments,
+# and of a word they read the first half: the number itself, on little-endian machines, for which the library is built.
+FUNCTION = 0  # the address of ?gemm_ or ?gemv_
 GET_THREADS, SET_THREADS = 8, 16
 M, N, K = 24, 32, 40
-TRANS_A, TRANS_B = 48, 56
+TRANS_A, TRANS_B = 48, 56  # the letters N or T
 LD_A, LD_B, LD_C = 64, 72, 80  # elements; of a vector: from one element to the next
 ALPHA, BETA = 88, 104  # a value of the dtype, in up to 16 bytes
-SCALE = 120  # 1: operand 3 is a scalar that multiplies alpha
-ROWS, COLUMNS = 128, 136  # of a panel
-DOWN, ACROSS = 144, 152  # how many rows and columns a panel begins below and beside the one before
-START = 160  # bytes to the first element of a, b, c
-RANK = 184  # how many loops there are around the call of the library; the innermost is that over the panels
-LOOPS = 192  # each: size, and steps of a, b and c in bytes
+SCALE, REAL = 120, 128  # how many reals the scalar in operand 3 has that multiplies alpha, if any; the bytes of a real
+ROWS, COLUMNS = 136, 144  # of a panel
+DOWN, ACROSS = 152, 160  # how many rows and columns a panel begins below and beside the one before
+START = 168  # bytes to the first element of a, b, c
+RANK = 192  # how many loops there are around the call of the library; the innermost is that over the panels
+LOOPS = 200  # each: size, and steps of a, b and c in bytes
 
-PLAIN, TRANSPOSED = 111, 112  # as cblas numbers them
-ROW_MAJOR = 101
+PLAIN, TRANSPOSED = 78, 84  # N, T
 
 
 @native("void(i64 dims)")
@@ -134,201 +132,69 @@ def locate(operands, dims, item, part):
     store_i64(part + 32, load_i64(dims + COLUMNS) if columns > load_i64(dims + COLUMNS) else columns)
 
 
-@native("f32(i64 operands, i64 dims)")
-def alpha_f32(operands, dims):
-    """The factor of the product."""
-    alpha = load_f32(dims + ALPHA)
-    if load_i64(dims + SCALE):
-        alpha *= load_f32(load_i64(operands + 24))
-    return alpha
-
-
-@native("f64(i64 operands, i64 dims)")
-def alpha_f64(operands, dims):
-    """The factor of the product."""
-    alpha = load_f64(dims + ALPHA)
-    if load_i64(dims + SCALE):
-        alpha *= load_f64(load_i64(operands + 24))
-    return alpha
-
-
-@native("void(i64 operands, i64 dims, i64 alpha)")
-def alpha_c64(operands, dims, alpha):
-    """Write the factor of the product to `alpha`; beside a runtime factor the static one is real."""
-    store_i64(alpha, load_i64(dims + ALPHA))
-    if load_i64(dims + SCALE):
-        factor = load_f32(dims + ALPHA)
-        store_f32(alpha, factor * load_f32(load_i64(operands + 24)))
-        store_f32(alpha + 4, factor * load_f32(load_i64(operands + 24) + 4))
-
-
-@native("void(i64 operands, i64 dims, i64 alpha)")
-def alpha_c128(operands, dims, alpha):
-    """Write the factor of the product to `alpha`; beside a runtime factor the static one is real."""
-    store_i64(alpha, load_i64(dims + ALPHA))
-    store_i64(alpha + 8, load_i64(dims + ALPHA + 8))
-    if load_i64(dims + SCALE):
-        factor = load_f64(dims + ALPHA)
-        store_f64(alpha, factor * load_f64(load_i64(operands + 24)))
-        store_f64(alpha + 8, factor * load_f64(load_i64(operands + 24) + 8))
+@native("i64(i64 operands, i64 dims, i64 product)")
+def factor(operands, dims, product):
+    """The address of alpha: static, or `product`, where its static part, a real then, is multiplied by operand 3."""
+    scale = load_i64(operands + 24) if load_i64(dims + SCALE) else 0
+    for i in range(load_i64(dims + SCALE)):
+        if load_i64(dims + REAL) == 4:
+            store_f32(product + 4 * i, load_f32(dims + ALPHA) * load_f32(scale + 4 * i))
+        else:
+            store_f64(product + 8 * i, load_f64(dims + ALPHA) * load_f64(scale + 8 * i))
+    return product if scale else dims + ALPHA
 
 
 @native("i32(i64 call, i64 operands, i64 dims, i64 begin, i64 end)")
-def gemm_f32(_, operands, dims, begin, end):
-    """Panels of float32 matrix products."""
+def gemm(_, operands, dims, begin, end):
+    """Panels of matrix products. Fortran counts columns first: it is told cᵀ = bᵀ aᵀ."""
     with_one_thread(dims)
     part = stack(40)
-    alpha = alpha_f32(operands, dims)
+    alpha = factor(operands, dims, stack(16))
     for item in range(begin, end):
         locate(operands, dims, item, part)
         call(
             load_i64(dims + FUNCTION),
-            "void(i32, i32, i32, i32, i32, i32, f32, i64, i32, i64, i32, f32, i64, i32)",
-            ROW_MAJOR,
-            i32(load_i64(dims + TRANS_A)),
-            i32(load_i64(dims + TRANS_B)),
-            i32(load_i64(part + 24)),
-            i32(load_i64(part + 32)),
-            i32(load_i64(dims + K)),
+            "void(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64)",
+            dims + TRANS_B,
+            dims + TRANS_A,
+            part + 32,
+            part + 24,
+            dims + K,
             alpha,
-            load_i64(part),
-            i32(load_i64(dims + LD_A)),
             load_i64(part + 8),
-            i32(load_i64(dims + LD_B)),
-            load_f32(dims + BETA),
-            load_i64(part + 16),
-            i32(load_i64(dims + LD_C)),
-        )
-    return 0
-
-
-@native("i32(i64 call, i64 operands, i64 dims, i64 begin, i64 end)")
-def gemm_f64(_, operands, dims, begin, end):
-    """Panels of float64 matrix products."""
-    with_one_thread(dims)
-    part = stack(40)
-    alpha = alpha_f64(operands, dims)
-    for item in range(begin, end):
-        locate(operands, dims, item, part)
-        call(
-            load_i64(dims + FUNCTION),
-            "void(i32, i32, i32, i32, i32, i32, f64, i64, i32, i64, i32, f64, i64, i32)",
-            ROW_MAJOR,
-            i32(load_i64(dims + TRANS_A)),
-            i32(load_i64(dims + TRANS_B)),
-            i32(load_i64(part + 24)),
-            i32(load_i64(part + 32)),
-            i32(load_i64(dims + K)),
-            alpha,
+            dims + LD_B,
             load_i64(part),
-            i32(load_i64(dims + LD_A)),
-            load_i64(part + 8),
-            i32(load_i64(dims + LD_B)),
-            load_f64(dims + BETA),
-            load_i64(part + 16),
-            i32(load_i64(dims + LD_C)),
-        )
-    return 0
-
-
-@native("i32(i64 operands, i64 dims, i64 begin, i64 end, i64 alpha)")
-def gemm_complex(operands, dims, begin, end, alpha):
-    """Panels of complex matrix products; the library takes the address of a complex factor."""
-    with_one_thread(dims)
-    part = stack(40)
-    for item in range(begin, end):
-        locate(operands, dims, item, part)
-        call(
-            load_i64(dims + FUNCTION),
-            "void(i32, i32, i32, i32, i32, i32, i64, i64, i32, i64, i32, i64, i64, i32)",
-            ROW_MAJOR,
-            i32(load_i64(dims + TRANS_A)),
-            i32(load_i64(dims + TRANS_B)),
-            i32(load_i64(part + 24)),
-            i32(load_i64(part + 32)),
-            i32(load_i64(dims + K)),
-            alpha,
-            load_i64(part),
-            i32(load_i64(dims + LD_A)),
-            load_i64(part + 8),
-            i32(load_i64(dims + LD_B)),
+            dims + LD_A,
             dims + BETA,
             load_i64(part + 16),
-            i32(load_i64(dims + LD_C)),
+            dims + LD_C,
         )
     return 0
 
 
 @native("i32(i64 call, i64 operands, i64 dims, i64 begin, i64 end)")
-def gemm_c64(_, operands, dims, begin, end):
-    """Panels of complex64 matrix products."""
-    alpha = stack(16)
-    alpha_c64(operands, dims, alpha)
-    return gemm_complex(operands, dims, begin, end, alpha)
-
-
-@native("i32(i64 call, i64 operands, i64 dims, i64 begin, i64 end)")
-def gemm_c128(_, operands, dims, begin, end):
-    """Panels of complex128 matrix products."""
-    alpha = stack(16)
-    alpha_c128(operands, dims, alpha)
-    return gemm_complex(operands, dims, begin, end, alpha)
-
-
-@native("i32(i64 call, i64 operands, i64 dims, i64 begin, i64 end)")
-def gemv_f32(_, operands, dims, begin, end):
-    """Panels of float32 products of a matrix with a vector; the library takes the sizes of the matrix as stored."""
+def gemv(_, operands, dims, begin, end):
+    """Panels of products of a matrix and a vector; TRANS_A and the sizes are those of the matrix as Fortran sees it."""
     with_one_thread(dims)
     part = stack(40)
-    alpha = alpha_f32(operands, dims)
-    plain = load_i64(dims + TRANS_A) == PLAIN
+    alpha = factor(operands, dims, stack(16))
+    rows = part + 24 if load_i64(dims + TRANS_A) == PLAIN else dims + K
+    columns = dims + K if load_i64(dims + TRANS_A) == PLAIN else part + 24
     for item in range(begin, end):
         locate(operands, dims, item, part)
         call(
             load_i64(dims + FUNCTION),
-            "void(i32, i32, i32, i32, f32, i64, i32, i64, i32, f32, i64, i32)",
-            ROW_MAJOR,
-            i32(load_i64(dims + TRANS_A)),
-            i32(load_i64(part + 24) if plain else load_i64(dims + K)),
-            i32(load_i64(dims + K) if plain else load_i64(part + 24)),
+            "void(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64)",
+            dims + TRANS_A,
+            rows,
+            columns,
             alpha,
             load_i64(part),
-            i32(load_i64(dims + LD_A)),
+            dims + LD_A,
             load_i64(part + 8),
-            i32(load_i64(dims + LD_B)),
-            load_f32(dims + BETA),
+            dims + LD_B,
+            dims + BETA,
             load_i64(part + 16),
-            i32(load_i64(dims + LD_C)),
+            dims + LD_C,
         )
     return 0
-
-
-@native("i32(i64 call, i64 operands, i64 dims, i64 begin, i64 end)")
-def gemv_f64(_, operands, dims, begin, end):
-    """Panels of float64 products of a matrix with a vector."""
-    with_one_thread(dims)
-    part = stack(40)
-    alpha = alpha_f64(operands, dims)
-    plain = load_i64(dims + TRANS_A) == PLAIN
-    for item in range(begin, end):
-        locate(operands, dims, item, part)
-        call(
-            load_i64(dims + FUNCTION),
-            "void(i32, i32, i32, i32, f64, i64, i32, i64, i32, f64, i64, i32)",
-            ROW_MAJOR,
-            i32(load_i64(dims + TRANS_A)),
-            i32(load_i64(part + 24) if plain else load_i64(dims + K)),
-            i32(load_i64(dims + K) if plain else load_i64(part + 24)),
-            alpha,
-            load_i64(part),
-            i32(load_i64(dims + LD_A)),
-            load_i64(part + 8),
-            i32(load_i64(dims + LD_B)),
-            load_f64(dims + BETA),
-            load_i64(part + 16),
-            i32(load_i64(dims + LD_C)),
-        )
-    return 0
-
-
-THUNKS: dict[str, Native] = {f.name: f for f in (gemm_f32, gemm_f64, gemm_c64, gemm_c128, gemv_f32, gemv_f64)}

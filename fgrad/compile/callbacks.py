@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.trace import primitive_call
 from ..core.ir import Eqn, Literal
+from ..core.trace import primitive_call
 from ..core.types import ShapedArray
 from ..passes.quiet import quietly
 

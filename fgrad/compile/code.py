@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache as memoize
 from typing import Any
@@ -59,8 +58,3 @@ def joined(parts: Sequence[str]) -> str:
             seen.add(line)
         lines.append(line)
     return "\n".join(lines)
-
-
-def warn_refused(text: str, warning: type[Warning]) -> None:
-    """One warning for a kernel that becomes NumPy calls."""
-    warnings.warn(text, warning, stacklevel=2)

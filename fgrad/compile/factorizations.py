@@ -1,30 +1,27 @@
 """The steps by which `lapack` computes each primitive of dense linear algebra, for stacks of matrices in C order.
 
-LAPACK counts columns first: to it, a matrix in C order is its transpose. Where that serves as well (Cholesky, triangular
-systems) a routine works on the operands themselves; elsewhere there is a transposed copy in the work memory, as in
-NumPy's own functions, whose results these agree with.
+LAPACK counts columns first: to it, a matrix in C order is its transpose. Where that serves as well (Cholesky and
+triangular systems) a routine works on the operands themselves; elsewhere there is a transposed copy in the work memory,
+as in NumPy's own functions, with whose results these agree. Eigenvectors and singular vectors are left to NumPy: their
+signs depend on rounding, hence on the version of the library, and should not change under jit.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
 import struct
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .blas import address, available, library
+from .blas import address, available
 from .lapack import (
     CLEAR,
     COPY,
     DETERMINANT,
     END,
     EXCHANGE,
-    FINITE,
-    INFINITE,
     LOG_DETERMINANT,
     MEMORY,
     NOWHERE,
@@ -59,7 +56,7 @@ class Steps:
         self.dtype = dtype
         self.size = dtype.itemsize
         self.part = self.size // 2 if dtype.kind == "c" else self.size
-        self.letter = NAMES[dtype.str[1:]][0]
+        self.letter = NAMES[dtype.str[1:]]
         self.words: list[int | Place] = []
         self.constants: list[int] = []
         self.work_bytes = 16
@@ -211,62 +208,6 @@ def _qr(s: Steps, shapes: Sequence[Shape], full: bool) -> int:
     return 4 * m * n * k
 
 
-def _eigh(s: Steps, shapes: Sequence[Shape], lower: bool) -> int:
-    n = shapes[0][-1]
-    a, values, vectors = s.operand(0, n, n), s.operand(1, n, size=s.part), s.operand(2, n, n)
-    copy, integers = s.work(n * n), s.work(3 + 5 * n, 4)
-    reals = 1 + 6 * n + 2 * n * n
-    s.transpose(a, copy, n, n)
-    letters = "VL" if lower else "VU"
-    if s.part == s.size:
-        rest = (s.work(reals), reals, integers, 3 + 5 * n, None)
-        s.routine("syevd", letters, n, copy, n, values, *rest)
-    else:
-        room = max(2 * n + n * n, BLOCK * n)
-        rest = (s.work(room), room, s.work(reals, s.part), reals, integers, 3 + 5 * n, None)
-        s.routine("heevd", letters, n, copy, n, values, *rest)
-    s.transpose(copy, vectors, n, n)
-    return 36 * n**3
-
-
-def _svd(s: Steps, shapes: Sequence[Shape], full: bool, compute_uv: bool) -> int:
-    m, n = shapes[0][-2:]
-    k = min(m, n)
-    left, right = (m if full else k, n if full else k) if compute_uv else (1, 1)
-    a = s.operand(0, m, n)
-    values = s.operand(2 if compute_uv else 1, k, size=s.part)
-    copy, u, vt = s.work(m * n), s.work(m * left), s.work(right * n)
-    job = ("A" if full else "S") if compute_uv else "N"
-    room = _svd_room(s.letter, job, m, n)
-    work, integers = s.work(room), s.work(8 * k, 4)
-    real = [] if s.part == s.size else [s.work(max(5 * k * k + 7 * k, 2 * max(m, n) * k + 2 * k * k + k), s.part)]
-    s.step(FINITE, (a,), m * n * s.size // s.part, s.part)  # the routine does not return from infinities
-    s.transpose(a, copy, m, n)
-    s.routine("gesdd", job, m, n, copy, m, values, u, m, vt, right, work, room, *real, integers, None)
-    if compute_uv:
-        s.transpose(u, s.operand(1, m, left), left, m)
-        s.transpose(vt, s.operand(3, right, n), n, right)
-    return 40 * m * n * k
-
-
-@cache
-def _svd_room(letter: str, job: str, m: int, n: int) -> int:
-    """The work memory that the routine asks for, in elements."""
-    i = lambda value: ctypes.byref(ctypes.c_int32(value))  # noqa: E731
-    answer = (ctypes.c_double * 2)()
-    k = min(m, n)
-    none = ctypes.byref((ctypes.c_double * 2)())
-    leading = {"A": (m, n), "S": (m, k), "N": (m, 1)}[job]
-    places = [i(m), i(n), none, i(m), none, none, i(leading[0]), none, i(leading[1])]
-    rest = [none] * (2 if letter in "cz" else 1)  # real and integer work memory
-    routine = library()[f"scipy_{letter}gesdd_"]
-    routine.restype = None
-    routine(ctypes.c_char_p(job.encode()), *places, answer, i(-1), *rest, i(0), ctypes.c_int64(1))
-    if letter in "sc":  # rounded to float32
-        return int(ctypes.cast(answer, ctypes.POINTER(ctypes.c_float))[0] * (1 + 2**-22)) + 1
-    return int(answer[0])
-
-
 WRITERS: dict[str, tuple[Callable[..., int], float]] = {  # and what part of the speed of a product to expect
     "cholesky": (_cholesky, 0.3),
     "triangular_solve": (_triangular_solve, 0.4),
@@ -275,14 +216,10 @@ WRITERS: dict[str, tuple[Callable[..., int], float]] = {  # and what part of the
     "det": (_det, 0.05),
     "slogdet": (_slogdet, 0.05),
     "qr": (_qr, 0.2),
-    "eigh": (_eigh, 0.1),
-    "svd": (_svd, 0.1),
 }
 FAILURES = {
     "cholesky": "Matrix is not positive definite",
     "solve": "Singular matrix",
-    "eigh": "Eigenvalues did not converge",
-    "svd": "SVD did not converge",
     "qr": "Incorrect argument found while performing QR factorization",
 }
 
@@ -338,5 +275,4 @@ def failure(name: str, info: int) -> Exception:
     """
     if info == MEMORY:
         return MemoryError(f"no memory for {name}")
-    text = FAILURES.get(name, f"{name} failed")
-    return np.linalg.LinAlgError(f"{text}: an element is infinite" if info == INFINITE else text)
+    return np.linalg.LinAlgError(FAILURES.get(name, f"{name} failed"))

@@ -95,6 +95,12 @@ class Kernel:
             raise Incompatible
         return None
 
+    def equations(self) -> list[Eqn]:
+        """The equations that it computes, as far as they are not views."""
+        found = [n.payload for n in self.graph.nodes if n.kind == "rule"]
+        found += [self.fuser.reductions[r.var] for r in self.roots if r.var in self.fuser.reductions]
+        return [self.fuser.whole[id(e)] for e in found]
+
     def start(self, v: Var, kind: str) -> tuple[Form, ...]:
         """The index of an element of `v` in this domain."""
         home = iter(self.home(kind))
@@ -168,11 +174,17 @@ def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 class Fuser:
-    """Cuts a program into steps. `library(eqn)`: whether a call takes strided views of its operands."""
+    """Cuts a program into steps. `strided(eqn)`: whether a call takes strided views of its operands."""
 
-    def __init__(self, jaxpr: Jaxpr, strided: Any):
+    def __init__(self, jaxpr: Jaxpr, strided: Any, refused: frozenset[int] = frozenset()):
         self.jaxpr = jaxpr
-        self.eqns = [p for e in jaxpr.eqns for p in products(e)]
+        self.refused = refused
+        self.eqns: list[Eqn] = []
+        self.whole: dict[int, Eqn] = {}  # of the parts of a product, the equation that they stand for
+        for e in jaxpr.eqns:
+            parts = [e] if id(e) in refused else products(e)
+            self.eqns += parts
+            self.whole.update((id(part), e) for part in parts)
         self.strided = strided
         self.defs: dict[Var, Eqn] = {v: e for e in self.eqns if self.native(e) for v in e.outputs}
         self.realized: set[Var] = set()
@@ -181,6 +193,7 @@ class Fuser:
         self.steps: list[Any] = []
         self.kernels: list[Kernel] = []
         self.consumers: dict[Var, list[Eqn]] = {}
+        self.reductions = {e.outputs[0]: e for e in self.eqns if e.primitive.name in REDUCTIONS}
         self.uses: Counter[Var] = Counter(a for a in jaxpr.outputs if type(a) is Var)
         for e in self.eqns:
             for a in set(e.inputs):
@@ -214,6 +227,8 @@ class Fuser:
 
     def native(self, e: Eqn) -> bool:
         """Whether kernels can do it."""
+        if id(e) in self.refused:
+            return False
         name = e.primitive.name
         if name in RULES:
             return fits(e)
@@ -413,7 +428,7 @@ def products(e: Eqn) -> list[Eqn]:
     if e.primitive.name != "dot_general" or type_name(e.outputs[0].type.dtype) not in FLOATS:
         return [e]
     x, w = e.inputs
-    (xc, wc), (xb, wb) = e.params["contract"], e.params["batch"]
+    (xc, wc), (xb, _) = e.params["contract"], e.params["batch"]
     if any(type(a) is Literal for a in (x, w)) or not e.outputs[0].type.size:
         return [e]
     if len(xc) != 1 or xb or min(x.type.ndim, w.type.ndim) != 1:

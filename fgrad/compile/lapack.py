@@ -52,9 +52,8 @@ CLEAR = 4  # matrix; rows, columns, element size, 1: above the diagonal, 0: belo
 PERMUTE = 5  # row exchanges, permutation; how many exchanges, rows
 EXCHANGE = 6  # matrix, row exchanges; rows, bytes of a row, 1: undo them
 REGULAR = 7  # matrix; n, element size, size of its real part: fails where the diagonal has a zero
-FINITE = 8  # array; reals in it, their size: fails where one is infinite
-DETERMINANT = 9  # factors, row exchanges, result; n, element size
-LOG_DETERMINANT = 10  # factors, row exchanges, sign, logarithm; n, element size
+DETERMINANT = 8  # factors, row exchanges, result; n, element size
+LOG_DETERMINANT = 9  # factors, row exchanges, sign, logarithm; n, element size
 
 # A place: what it begins in, bytes from one matrix to the next, bytes from the beginning. It begins in the operand of
 # this number, or in
@@ -64,7 +63,6 @@ NOWHERE = -3  # nothing: the place is a number
 PLACE = 24
 
 FAILED = 4  # status of a thunk: the library, with its info in word 2 of the call, or
-INFINITE = -1000
 SINGULAR = -1001
 MEMORY = -1002
 
@@ -154,19 +152,6 @@ def regular(matrix, numbers):
         element = matrix + i * (n + 1) * size
         if is_zero(element, part) and (size == part or is_zero(element + part, part)):
             return SINGULAR
-    return 0
-
-
-@native("i64(i64 array, i64 numbers)")
-def finite(array, numbers):
-    """INFINITE if one of the numbers is."""
-    count = load_i64(numbers)
-    for i in range(count):
-        if load_i64(numbers + 8) == 4:
-            if (i64(load_i32(array + 4 * i)) & 0x7FFFFFFF) == 0x7F800000:
-                return INFINITE
-        elif (load_i64(array + 8 * i) & 0x7FFFFFFFFFFFFFFF) == 0x7FF0000000000000:
-            return INFINITE
     return 0
 
 
@@ -284,8 +269,6 @@ def follow(operands, dims, item, work):
             exchange(load_i64(at), load_i64(at + 8), numbers)
         elif code == REGULAR:
             info = regular(load_i64(at), numbers)
-        elif code == FINITE:
-            info = finite(load_i64(at), numbers)
         elif code == DETERMINANT:
             determinant(load_i64(at), load_i64(at + 8), load_i64(at + 16), numbers)
         else:

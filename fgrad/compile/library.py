@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
-from ..core.errors import OutOfBoundsError, relocate
-from ..core.ir import Eqn, Jaxpr, Literal, Var
+from ..core.ir import Eqn, Literal, Var
 from ..core.types import shaped
 from . import callbacks
 from .dot import Layout, plan_dot
@@ -32,7 +31,7 @@ def call_items(e: Eqn, fuser: Fuser, keep: list[Any]) -> list[Item]:
         items = product(e, fuser)
         if items is not None:
             return items
-    return [numpy_item(e, fuser.jaxpr, keep)]
+    return [numpy_item(e, keep)]
 
 
 def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
@@ -97,18 +96,9 @@ def strided_copy(view: View, order: Sequence[int]) -> tuple[Launch, Var]:
     return launch, copy
 
 
-def numpy_item(e: Eqn, jaxpr: Jaxpr, keep: list[Any]) -> Item:
-    """A NumPy call inside the program; an index error in it names the user's line."""
-    call = callbacks.numpy_call(e)
-
-    def located(operands: Any) -> None:
-        try:
-            call(operands)
-        except OutOfBoundsError as error:
-            relocate(error, jaxpr.sites[e.origin] if 0 <= e.origin < len(jaxpr.sites) else None)
-            raise
-
-    registration = callbacks.Registration(located)
+def numpy_item(e: Eqn, keep: list[Any]) -> Item:
+    """A NumPy call inside the program."""
+    registration = callbacks.Registration(callbacks.numpy_call(e))
     keep.append(registration)
     reads = callbacks.variables(e)
 
@@ -118,4 +108,3 @@ def numpy_item(e: Eqn, jaxpr: Jaxpr, keep: list[Any]) -> Item:
 
     cost = 5000.0 + sum(a.type.size for a in (*e.inputs, *e.outputs))
     return Item(f"NumPy: {e.primitive.name}", reads, e.outputs, thunk, cost=cost, eqn=e)
-

@@ -34,6 +34,29 @@ def pointer(typingctx: Any, operands: Any, number: Any, element: Any) -> Any:
     return result(operands, number, element), generate
 
 
+@intrinsic
+def pointer_at(typingctx: Any, operands: Any, number: Any, element: Any, index: Any) -> Any:
+    """operands[number] + index as a pointer to elements of a type."""
+    result = types.CPointer(element.instance_type)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        raw = builder.load(builder.gep(args[0], [args[1]]))
+        return builder.gep(builder.bitcast(raw, context.get_value_type(result)), [args[3]])
+
+    return result(operands, number, element, index), generate
+
+
+@intrinsic
+def run_thunk(typingctx: Any, address: Any, call: Any, operands: Any, dims: Any, begin: Any, end: Any) -> Any:
+    """The status of the thunk function at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(32), [a.type for a in args[1:]])
+        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+
+    return types.int32(address, call, operands, dims, begin, end), generate
+
+
 @intrinsic(prefer_literal=True)
 def scratch(typingctx: Any, element: Any, length: Any) -> Any:
     """Memory on the stack for a constant number of elements."""

@@ -46,7 +46,7 @@ class Item:
     native functions. `overwrites`: pairs (read, written) that may share memory. `kernel`, `native`: its code.
     """
 
-    __slots__ = ("cost", "eqn", "flops", "kernel", "native", "overwrites", "reads", "text", "thunk", "writes")
+    __slots__ = ("cost", "eqn", "flops", "kernel", "native", "overwrites", "reads", "step", "text", "thunk", "writes")
 
     def __init__(
         self,
@@ -60,10 +60,11 @@ class Item:
         cost: float = 0.0,
         flops: int = 0,
         eqn: Eqn | None = None,
+        step: Fused | None = None,
     ):
         self.text, self.reads, self.writes, self.thunk = text, tuple(reads), tuple(writes), thunk
         self.overwrites, self.kernel, self.native = tuple(overwrites), kernel, tuple(native)
-        self.cost, self.flops, self.eqn = cost, flops, eqn
+        self.cost, self.flops, self.eqn, self.step = cost, flops, eqn, step
 
 
 def bytes_of(key: Any) -> int:
@@ -122,6 +123,11 @@ class Plan:
         while v in self.aliases:
             v = self.aliases[v]
         return v
+
+    def equations(self, names: Sequence[str]) -> list[Eqn]:
+        """The equations in kernels of these names."""
+        steps = [i.step for i in self.items if i.kernel is not None and i.kernel.name in names and i.step is not None]
+        return [e for step in steps for e in step.equations()]
 
     def outputs(self) -> None:
         """Give outputs their places; what cannot be written there at once is copied at the end."""
@@ -196,7 +202,8 @@ class Plan:
                     free.discard(i)
                     break
         for i in sorted(free):
-            self.notes.append(f"donated input {i}: not used, since no output of {self.inputs[i].type} can be written there")
+            type = self.inputs[i].type
+            self.notes.append(f"donated input {i}: not used, since no output of {type} can be written there")
 
     def output_of(self, v: Any) -> int | None:
         place = self.places.get(v)
@@ -291,8 +298,8 @@ def copy(call, operands, dims, begin, end):  # type: ignore[no-untyped-def]
     return 0
 
 
-def launch_item(launch: Launch) -> Item:
-    """The item of a kernel."""
+def launch_item(launch: Launch, step: Fused | None = None) -> Item:
+    """The item of a kernel; `step` is what it computes."""
     kernel = launch.kernel
     reads = [a for a, b in zip(launch.operands, kernel.buffers, strict=True) if b.mode == "in"]
     writes = [a for a, b in zip(launch.operands, kernel.buffers, strict=True) if b.mode == "out"]
@@ -302,7 +309,7 @@ def launch_item(launch: Launch) -> Item:
         return Thunk(address(kernel.name), operands, launch.dims, launch.extent, launch.grain, launch.cost)
 
     pairs = [(launch.operands[i], launch.operands[o]) for i, o in launch.overwrites]
-    return Item(kernel.name, reads, writes, thunk, pairs, kernel, cost=launch.cost, flops=launch.flops)
+    return Item(kernel.name, reads, writes, thunk, pairs, kernel, cost=launch.cost, flops=launch.flops, step=step)
 
 
 def copy_item(source: Any, target: Any) -> Item:
@@ -401,9 +408,14 @@ def plan(
     donated: Sequence[int],
     strided: Callable[[Eqn], bool],
     call_items: Callable[[Eqn, Fuser], list[Item]],
+    refused: frozenset[int] = frozenset(),
 ) -> Plan:
-    """Plan a program. `call_items(eqn, fuser)`: the items of an equation that is no kernel's."""
-    fuser = Fuser(jaxpr, strided)
+    """Plan a program.
+
+    `call_items(eqn, fuser)`: the items of an equation that is no kernel's. `refused`: ids of equations that are not to
+    be in kernels.
+    """
+    fuser = Fuser(jaxpr, strided, refused)
     steps = fuser.run()
     wanted: set[Any] = {a for a in jaxpr.outputs if type(a) is Var}
     called: dict[int, list[Item]] = {}
@@ -421,5 +433,5 @@ def plan(
         else:
             stored = [r.var for r in step.roots if r.var in wanted]
             if stored:
-                items += [launch_item(launch) for launch in launches(step, stored)]
+                items += [launch_item(launch, step) for launch in launches(step, stored)]
     return Plan(jaxpr, steps, items, fuser.aliases, donated)

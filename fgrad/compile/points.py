@@ -19,7 +19,7 @@ from .scalars import type_name
 Index = "tuple[Form, ...] | Form"  # a form alone is an element number in C order
 
 VIEWS = frozenset(
-    "broadcast_in_dim reshape transpose rev pad concatenate iota dynamic_slice gather".split()
+    ["broadcast_in_dim", "reshape", "transpose", "rev", "pad", "concatenate", "iota", "dynamic_slice", "gather"]
 )  # equations that only move elements
 
 
@@ -179,7 +179,8 @@ class Graph:
 
     def _broadcast_in_dim(self, e: Eqn, index: tuple[Form, ...], mask: Node | None) -> Node:
         (x,) = e.inputs
-        return self.at(x, tuple([ZERO if n == 1 else index[d] for n, d in zip(x.type.shape, e.params["dims"])]), mask)
+        back = [ZERO if n == 1 else index[d] for n, d in zip(x.type.shape, e.params["dims"], strict=True)]
+        return self.at(x, tuple(back), mask)
 
     def _reshape(self, e: Eqn, index: Any, mask: Node | None) -> Node:
         (x,) = e.inputs
@@ -218,7 +219,9 @@ class Graph:
     def _dynamic_slice(self, e: Eqn, index: tuple[Form, ...], mask: Node | None) -> Node:
         x, *starts = e.inputs
         out = []
-        for form, n, start, m, step in zip(index, x.type.shape, starts, e.params["sizes"], e.params["strides"]):
+        for form, n, start, m, step in zip(
+            index, x.type.shape, starts, e.params["sizes"], e.params["strides"], strict=True
+        ):
             last = n - ((m - 1) * step + 1 if m else 0)
             if type(start) is Literal:
                 begin = Form(const=min(max(int(start.value), 0), last))
@@ -252,7 +255,7 @@ class Graph:
         x, value = e.inputs
         inside: Node | None = None
         out = []
-        for form, n, low, gap in zip(index, x.type.shape, e.params["low"], e.params["interior"]):
+        for form, n, low, gap in zip(index, x.type.shape, e.params["low"], e.params["interior"], strict=True):
             form = form.shifted(-low)
             if gap:
                 number = self.index(form)

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .blas import PLAIN, THUNKS, TRANSPOSED, address
+from .blas import PLAIN, TRANSPOSED, address, gemm, gemv
 from .native.language import Native
 
-NAMES = {"f4": ("s", "f32"), "f8": ("d", "f64"), "c8": ("c", "c64"), "c16": ("z", "c128")}  # BLAS's, and ours
+NAMES = {"f4": "s", "f8": "d", "c8": "c", "c16": "z"}  # the names that BLAS gives the dtypes
 
 
 class Matrix(NamedTuple):
@@ -100,11 +100,11 @@ def product_call(product: Product, scaled: bool = False) -> ProductCall:
     >>> p = Product(np.dtype("f4"), 128, 512, 784, Matrix(0, 784), Matrix(0, 512), Matrix(0, 512))
     >>> call = product_call(p)
     >>> call.function.name, call.extent
-    ('gemm_f32', 4)
+    ('gemm', 4)
     """
     product = by_vectors(product)
-    (letter, name), size = NAMES[product.dtype.str[1:]], product.dtype.itemsize
-    kind = "gemv" if product.vector else "gemm"
+    size, parts = product.dtype.itemsize, 2 if product.dtype.kind == "c" else 1
+    function = gemv if product.vector else gemm
     rows, columns = panels(product)
     down, across = rows if rows < product.m else 0, columns if columns < product.n else 0
     count = -(-product.m // rows) if down else -(-product.n // columns) if across else 1
@@ -112,15 +112,16 @@ def product_call(product: Product, scaled: bool = False) -> ProductCall:
     panel = Loop(count, down * a.down, across * b.along, down * c.stride + across)
     loops = (*product.loops, panel)
     dims = (
-        address(f"cblas_{letter}{kind}"),
+        address(f"{NAMES[product.dtype.str[1:]]}{function.name}_"),
         address("openblas_get_num_threads"),
         address("openblas_set_num_threads"),
         *(product.m, product.n, product.k),
-        *(TRANSPOSED if x.transposed else PLAIN for x in (a, b)),
+        # a matrix before a vector is given as it is, and Fortran takes it for its transpose
+        *(TRANSPOSED if x.transposed != product.vector else PLAIN for x in (a, b)),
         *(a.stride, b.stride, c.stride),
         *_words(product.alpha, product.dtype),
         *_words(product.beta, product.dtype),
-        int(scaled),
+        *(parts if scaled else 0, size // parts),
         *(rows, columns, down, across),
         *(x.start * size for x in (a, b, c)),
         len(loops),
@@ -132,7 +133,7 @@ def product_call(product: Product, scaled: bool = False) -> ProductCall:
     # Below half a microsecond, threads would only wait for each other at the lock of the library's work buffers.
     grain = items if each < 500 else max(1, -(-items // 32), int(10_000 / each))
     order = (*((1, 0) if product.swapped else (0, 1)), 2, *((3,) if scaled else ()))
-    return ProductCall(THUNKS[f"{kind}_{name}"], order, dims, items, max(1, min(grain, items)), cost, product.flops)
+    return ProductCall(function, order, dims, items, max(1, min(grain, items)), cost, product.flops)
 
 
 def _words(value: complex, dtype: np.dtype) -> tuple[int, int]:
@@ -141,13 +142,13 @@ def _words(value: complex, dtype: np.dtype) -> tuple[int, int]:
 
 
 def by_vectors(product: Product) -> Product:
-    """A real product with at most three rows, or columns, as that many products of a matrix and a vector.
+    """A product with at most three rows, or columns, as that many products of a matrix and a vector.
 
     OpenBLAS's matrix product pads them: 1 × 512 × 512 takes four times as long as the matrix-vector product.
     """
     m, n, k, a, b, c = product[1:7]
     # of no columns, the matrix-vector product would not write c
-    if product.vector or product.dtype.kind == "c" or not (m and n and k) or min(m, n) > 3:
+    if product.vector or not (m and n and k) or min(m, n) > 3:
         return product
     if n <= m:
         loop = Loop(n, 0, b.along, 1)

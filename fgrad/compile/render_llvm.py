@@ -44,11 +44,15 @@ class _Affine(NamedTuple):
 
 
 class _Lanes:
-    """How the body of a vector loop is being rendered: `count` lanes; of which the first `rest` are wanted."""
+    """How the body of a vector loop is being rendered: `count` lanes, of which the first `rest` are wanted (None: all).
 
-    def __init__(self, count: int, rest: str | None):
+    faithful: the other ones repeat the last iteration in every respect; else only in their indices.
+    """
+
+    def __init__(self, count: int, rest: str | None, faithful: bool):
         self.count = count
         self.rest = rest
+        self.faithful = faithful
         self.first: list[Any] = []  # lines at the top of the body
 
 
@@ -232,7 +236,7 @@ class _Renderer:
             return numbers
         T = register_type(type, lanes.count)
         last = self.splat(self.narrow(self.integer("sub", lanes.rest, "1"), type), type)
-        nearer = self.put(f"icmp ult {T} {numbers}, {last}", "before")
+        nearer = self.put(f"icmp slt {T} {numbers}, {last}", "before")
         return self.put(f"select <{lanes.count} x i1> {nearer}, {T} {numbers}, {T} {last}", "behind")
 
     def narrow(self, name: str, type: str) -> str:
@@ -260,7 +264,7 @@ class _Renderer:
 
         def make() -> str:
             limit = self.splat(self.narrow(rest, "i32"), "i32")
-            return self.put(f"icmp ult <{count} x i32> {lane_numbers(count, 1, 'i32')}, {limit}", "wanted")
+            return self.put(f"icmp slt <{count} x i32> {lane_numbers(count, 1, 'i32')}, {limit}", "wanted")
 
         return self.once("wanted", make)
 
@@ -447,14 +451,16 @@ class _Renderer:
             mask = self.put(f"extractelement <{count} x i1> {mask}, i64 {lane}", "holds")
         return self.put(f"select i1 {mask}, ptr {at}, ptr {self.nowhere()}", "at")
 
-    def lane_addresses(self, buffer: Buffer, index: Value, mask: str | None, hint: str) -> Iterator[str]:
-        """Where each lane finds its element."""
+    def lane_addresses(
+        self, buffer: Buffer, index: Value, mask: str | None, hint: str, backwards: bool = False
+    ) -> Iterator[tuple[int, str]]:
+        """Each lane, and where it finds its element."""
         assert self.lanes is not None
         count = self.lanes.count
         affine = self.affines.get(index)
         start = self.address(buffer, affine.base, hint) if affine else ""
         T = memory_type(buffer.type)
-        for lane in range(count):
+        for lane in range(count)[:: -1 if backwards else 1]:
             if affine:
                 step = self.integer("mul", str(affine.stride), self.offset(lane), hint="step")
                 at = start if step == "0" else self.put(f"getelementptr {T}, ptr {start}, i64 {step}", f"{hint}.at")
@@ -463,7 +469,7 @@ class _Renderer:
                 at = self.address(buffer, number, hint)
             else:
                 at = self.address(buffer, self.scalars[index], hint)
-            yield at if mask is None else self.unmasked(at, mask, lane, count)
+            yield lane, at if mask is None else self.unmasked(at, mask, lane, count)
 
     def contiguous(self, index: Value, masked: bool, type: str) -> str | None:
         """The index of the first lane, if the lanes are neighbours in memory and there is an instruction for them."""
@@ -513,7 +519,7 @@ class _Renderer:
             name = put(f"shufflevector {V} {name}, {V} poison, {lane_indices(count - 1, count, -1)}")
         else:
             name = "poison"
-            for lane, at in enumerate(self.lane_addresses(buffer, index, mask and self.vector(mask), hint)):
+            for lane, at in self.lane_addresses(buffer, index, mask and self.vector(mask), hint):
                 one = put(f"load {T}, ptr {at}, align {size}")
                 name = put(f"insertelement {V} {name}, {T} {one}, i64 {lane}")
         name = self.from_memory(name, buffer.type, count, hint)
@@ -528,7 +534,9 @@ class _Renderer:
         count, wanted = self.lanes.count, self.mask()
         T, V, M = register_type(type, 1), register_type(type, count), f"<{count} x i1>"
         load = f"call {V} @llvm.masked.load.v{count}{type.replace('u', 'i')}.p0(ptr align {size_of(type)} {at}, {M} "
-        last = self.offset(count - 1)
+        faithful, last = self.lanes.faithful, self.offset(count - 1)
+        if mask is None and not faithful:
+            return put(f"{load}{wanted}, {V} zeroinitializer)")
         if mask is None:
             there = put(f"getelementptr {T}, ptr {at}, i64 {last}")
             repeated = self.splat(put(f"load {T}, ptr {there}, align {size_of(type)}"), type)
@@ -537,6 +545,8 @@ class _Renderer:
             return put(f"{load}{mask}, {V} {other})")
         both = put(f"and {M} {mask}, {wanted}")
         loaded = put(f"{load}{both}, {V} {other})")
+        if not faithful:
+            return loaded
         repeated = self.splat(put(f"extractelement {V} {loaded}, i64 {last}"), type)
         return put(f"select {M} {wanted}, {V} {loaded}, {V} {repeated}")
 
@@ -580,7 +590,8 @@ class _Renderer:
             value = self.put(f"shufflevector {V} {value}, {V} poison, {lane_indices(count - 1, count, -1)}", "turned")
             self.do(f"store {V} {value}, ptr {self.address(buffer, first, buffer.name)}, align {size}")
         else:
-            for lane, at in enumerate(self.lane_addresses(buffer, index, lanes_mask, buffer.name)):
+            # Backwards: of the lanes at the place of the last iteration, that iteration itself writes last.
+            for lane, at in self.lane_addresses(buffer, index, lanes_mask, buffer.name, backwards=not full):
                 one = self.put(f"extractelement {V} {value}, i64 {lane}", "one")
                 self.do(f"store {T} {one}, ptr {at}, align {size}")
 
@@ -653,7 +664,8 @@ class _Renderer:
         if at_most_once:
             self.do(f"br label %{done}")
         else:
-            following = self.put(f"add i64 {index}, {step}", f"{hint}.next")
+            # Frozen, it is no induction to LLVM: strength reduction, a third of all its work, leaves the loop alone.
+            following = self.put(f"freeze i64 {self.put(f'add i64 {index}, {step}', f'{hint}.sum')}", f"{hint}.next")
             more = self.put(f"icmp slt i64 {following}, {stop}", "more")
             self.do(f"br i1 {more}, label %{label}, label %{done}")
             self.lines[at] = f"  {index} = phi i64 [ {first}, %{before} ], [ {following}, %{latch} ]"
@@ -707,26 +719,36 @@ class _Renderer:
             assert isinstance(source, Accumulator)
             self.state[source] = (spread(identity(source.kind, source.type), source.type, wide), wide)
         limit = self.integer("sub", stop, str(wide - 1), hint="limit")
-        index = self.repeat("main", start, limit, wide, changed, lambda i: self.lanes_body(statement, i, wide, None))
-        self.fold(changed, plan.lanes if plan.masked else 1)
-        if plan.masked:
+        index = self.repeat("main", start, limit, wide, changed, lambda i: self.lanes_body(statement, i, wide))
+        left = plan.lanes if trips is None else trips % wide
+        exact = trips is not None and 1 < left <= plan.lanes and left.bit_count() == 1
+        masked = plan.masked and left > 1 and not exact
+        if exact:
+            self.fold(changed, left)
+            self.lanes_body(statement, index, left)
+            index = stop
+        elif masked:
+            self.fold(changed, plan.lanes)
 
             def rest(i: str) -> None:
-                self.lanes_body(statement, i, plan.lanes, self.integer("sub", stop, i, hint="rest"))
+                wanted = self.integer("sub", stop, i, hint="rest")
+                self.lanes_body(statement, i, plan.lanes, wanted, plan.faithful)
 
             self.repeat("rest", index, stop, plan.lanes, changed, rest, at_most_once=plan.unroll == 1)
-            self.fold(changed, 1)
+        self.fold(changed, 1)
         for source in changed:
             assert isinstance(source, Accumulator)
             self.state[source] = (self.combine(source, before[source], self.state[source][0], 1), 1)
         self.partial = set()
-        if not plan.masked:
+        if not masked:
             self.scalar_loop("single", statement, index, stop, changed)
         self.known = outer
 
-    def lanes_body(self, statement: Loop, index: str, count: int, rest: str | None) -> None:
+    def lanes_body(
+        self, statement: Loop, index: str, count: int, rest: str | None = None, faithful: bool = True
+    ) -> None:
         """One iteration of so many lanes."""
-        self.lanes = _Lanes(count, rest)
+        self.lanes = _Lanes(count, rest, faithful)
         self.lines.append(self.lanes.first)
         self.known.append({})
         self.affines[statement.var] = _Affine(index, 1, "i64")
@@ -753,49 +775,57 @@ class _Renderer:
 
 
 class _Plan(NamedTuple):
-    """How to render a vector loop: lanes that fill a register, how many of these at a time, and whether the rest is
-    done under a mask or element by element."""
+    """How to render a vector loop: lanes that fill a register, how many registers at a time, whether the rest is done
+    under a mask or element by element, and if masked, whether anything depends on what the lanes beyond the end hold.
+    """
 
     lanes: int
     unroll: int
     masked: bool
+    faithful: bool
 
 
 def _plan(loop: Loop, vector_bytes: int, trips: int | None) -> _Plan:
     """Decide by the types and the size of the loop's body, and by its number of iterations if that is known."""
     varying, sizes, work = {loop.var}, Counter[int](), 0
-    sums = False
+    loaded: set[Value] = set()  # what depends on memory, lane by lane
+    sums = faithful = False
     for s in _statements(loop.body):
         if isinstance(s, Value):
             inner = s.op == "read"
             if not inner and not any(a in varying for a in s.args):
                 continue
             varying.add(s)
+            if inner or s.op == "load" or any(a in loaded for a in s.args):
+                loaded.add(s)
+            faithful |= s.op in ("quot", "rest") or (s.op == "load" and s.args[0] in loaded)
             if s.op == "load":
                 work += 1 if _neighbours(s.args[0], loop.var, varying) and len(s.args) == 1 else 8
             else:
-                work += 20 if s.op in MATH else 1
+                work += 40 if s.op in MATH else 1
             if s.type in FLOATS or (s.op == "load" and s.type != "bool"):
                 sizes[size_of(s.type)] += 1
         elif isinstance(s, Store):
             sizes[size_of(s.buffer.type)] += 1
+            faithful |= s.mask is not None or s.index in loaded or s.index not in varying
             work += 1 if _neighbours(s.index, loop.var, varying) and s.mask is None else 8
         elif isinstance(s, Update):
             sizes[size_of(s.accumulator.type)] += 1
             sums = True
         elif isinstance(s, Loop | Branch):
             work += 8
+        elif isinstance(s, Check):
+            faithful = True
     common = [size for size in sizes if size >= 4] or list(sizes) or [4]
     size = max(common, key=lambda size: (sizes[size], -size))
     lanes = vector_bytes // size
     while trips is not None and lanes >= 2 * max(1, trips):
         lanes //= 2
     lanes = max(lanes, 2)
-    generous = 2 if sums else 1
-    unroll = 4 if work <= 6 * generous else 2 if work <= 16 * generous else 1
+    unroll = 4 if sums and work <= 8 else 2 if work <= 32 else 1
     while trips is not None and unroll > 1 and lanes * unroll > trips:
         unroll //= 2
-    return _Plan(lanes, unroll, lanes <= 16 and vector_bytes >= 32 and size >= 4)
+    return _Plan(lanes, unroll, lanes <= 16 and vector_bytes >= 32 and size >= 4, faithful)
 
 
 def _neighbours(index: Value, var: Value, varying: set[Value]) -> bool:

@@ -152,6 +152,7 @@ from .sorting import (
     sort_key_val,
     top_k,
 )
+from .windows import reduce_window
 
 __all__ = [
     "ConvDimensionNumbers",
@@ -258,6 +259,7 @@ __all__ = [
     "reduce_precision",
     "reduce_prod",
     "reduce_sum",
+    "reduce_window",
     "rem",
     "reshape",
     "rev",

@@ -92,9 +92,37 @@ def padtype_to_pads(
     return pads
 
 
-def _dilated(sizes: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
+def dilated(sizes: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
     """Sizes with `dilation` - 1 places between neighbours."""
     return tuple((n - 1) * d + 1 if n else 0 for n, d in zip(sizes, dilation, strict=True))
+
+
+def per_axis(name: str, values: Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    """One positive integer per axis; ones for None. Raises `ShapeError` for anything else."""
+    found = (1,) * rank if values is None else ints(values)
+    if len(found) != rank or min(found, default=1) < 1:
+        what = f"{name} must hold one positive integer for each of {rank} axes"
+        raise ShapeError(message(what, got=values, do="correct it, or leave it out for ones"))
+    return found
+
+
+def pairs(padding: Any, rank: int) -> list[tuple[int, int]]:
+    """One (low, high) per axis. Raises `ShapeError` for anything else."""
+    if len(padding) != rank or any(not isinstance(pair, Iterable) or len(tuple(pair)) != 2 for pair in padding):
+        what = f"the padding must be 'VALID', 'SAME', 'SAME_LOWER' or one (low, high) for each of {rank} axes"
+        raise ShapeError(message(what, got=repr(padding), do="choose one of these"))
+    return [ints(pair) for pair in padding]  # type: ignore[misc]
+
+
+def padded_shape(
+    name: str, shape: Sequence[int], dilation: Sequence[int], pads: Sequence[tuple[int, int]]
+) -> tuple[int, ...]:
+    """The shape of an array with `dilation` - 1 places between neighbours, and padding around."""
+    sizes = tuple(lo + n + hi for n, (lo, hi) in zip(dilated(shape, dilation), pads, strict=True))
+    if min(sizes, default=0) < 0:
+        what = f"{name}: the padding cuts off more than there is"
+        raise ShapeError(message(what, got=f"{pads} for the shape {tuple(shape)}", do="cut off less"))
+    return sizes
 
 
 def conv_general_dilated(
@@ -134,16 +162,16 @@ def conv_general_dilated(
     """
     x, w, numbers, narrow = _canonical(lhs, rhs, dimension_numbers, preferred_element_type)
     rank = x.ndim - 2
-    strides = _per_axis("window_strides", window_strides, rank)
-    spread = _per_axis("lhs_dilation", lhs_dilation, rank)
-    dilation = _per_axis("rhs_dilation", rhs_dilation, rank)
+    strides = per_axis("window_strides", window_strides, rank)
+    spread = per_axis("lhs_dilation", lhs_dilation, rank)
+    dilation = per_axis("rhs_dilation", rhs_dilation, rank)
     if isinstance(padding, str):
         if max(spread, default=1) > 1:
             what = "convolution: a word as padding does not say what it means for a dilated input"
             raise ShapeError(message(what, got=repr(padding), do="give (low, high) pairs, or use conv_transpose"))
-        pads = padtype_to_pads(x.shape[1:-1], _dilated(w.shape[:-2], dilation), strides, padding)
+        pads = padtype_to_pads(x.shape[1:-1], dilated(w.shape[:-2], dilation), strides, padding)
     else:
-        pads = _pairs(padding, rank)
+        pads = pairs(padding, rank)
     x, groups = _grouped(x, w, operator.index(feature_group_count), operator.index(batch_group_count))
     return _restored(_convolved(x, w, strides, pads, spread, dilation, groups), numbers, narrow)
 
@@ -158,11 +186,8 @@ def _convolved(
     groups: int,
 ) -> Any:
     """The convolution in the layout of the primitives; `spread`: the dilation of the input."""
-    window = _dilated(w.shape[:-2], dilation)
-    padded = [lo + n + hi for n, (lo, hi) in zip(_dilated(x.shape[1:-1], spread), pads, strict=True)]
-    if min(padded, default=0) < 0:
-        what = "convolution: the padding cuts off more than there is"
-        raise ShapeError(message(what, got=f"{pads} of spatial shape {tuple(x.shape[1:-1])}", do="cut off less"))
+    window = dilated(w.shape[:-2], dilation)
+    padded = padded_shape("convolution", x.shape[1:-1], spread, pads)
     low = tuple(lo for lo, _ in pads)
     params = {
         "strides": strides,
@@ -210,21 +235,6 @@ def _restored(y: Any, numbers: ConvDimensionNumbers, narrow: np.dtype | None) ->
 
 def _arranged(v: Any, axes: tuple[int, ...]) -> Any:
     return v if axes == tuple(range(v.ndim)) else p.transpose(v, axes=axes)
-
-
-def _per_axis(name: str, values: Sequence[int] | None, rank: int) -> tuple[int, ...]:
-    found = (1,) * rank if values is None else ints(values)
-    if len(found) != rank or min(found, default=1) < 1:
-        what = f"{name} must hold one positive integer for each of {rank} spatial axes"
-        raise ShapeError(message(what, got=values, do="correct it, or leave it out for ones"))
-    return found
-
-
-def _pairs(padding: Any, rank: int) -> list[tuple[int, int]]:
-    if len(padding) != rank or any(not isinstance(pair, Iterable) or len(tuple(pair)) != 2 for pair in padding):
-        what = f"the padding must be 'VALID', 'SAME', 'SAME_LOWER' or one (low, high) for each of {rank} spatial axes"
-        raise ShapeError(message(what, got=repr(padding), do="choose one of these"))
-    return [ints(pair) for pair in padding]  # type: ignore[misc]
 
 
 def _grouped(x: Any, w: Any, feature_groups: int, batch_groups: int) -> tuple[Any, int]:
@@ -337,13 +347,13 @@ def conv_transpose(
         dimension_numbers = ConvDimensionNumbers(around, (ndim - 1, ndim - 2, *range(ndim - 2)), around)
     x, w, numbers, narrow = _canonical(lhs, rhs, dimension_numbers, preferred_element_type)
     rank = x.ndim - 2
-    spread = _per_axis("strides", strides, rank)
-    dilation = _per_axis("rhs_dilation", rhs_dilation, rank)
-    window = _dilated(w.shape[:-2], dilation)
+    spread = per_axis("strides", strides, rank)
+    dilation = per_axis("rhs_dilation", rhs_dilation, rank)
+    window = dilated(w.shape[:-2], dilation)
     if isinstance(padding, str):
         pads = [_enlarging(k, s, padding) for k, s in zip(window, spread, strict=True)]
     else:
-        pads = _pairs(padding, rank)
+        pads = pairs(padding, rank)
         if use_consistent_padding:
             pads = [(k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(window, pads, strict=True)]
     if transpose_kernel:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.builder import trace_internal
-from ..core.errors import DtypeError, MissingRuleError, ShapeError, message
+from ..core.errors import DtypeError, MissingRuleError, message
 from ..core.primitive import Primitive
 from ..core.trace import Tracer
 from ..core.types import shaped

@@ -202,7 +202,7 @@ def match_number(state, kind, node, object, context):
     return 1
 
 
-@native("i64(i64 names, i64 count, i64 name, i64 expected)")
+@native("i64(i64 names, i64 count, i64 name, i64 expected)", cold=True)
 def find_keyword(names, count, name, expected):
     """The position of a keyword, at the one expected if it is there; -1 if it is missing."""
     if PyTuple_GetItem(names, expected) == name:

@@ -49,6 +49,7 @@ class Native(NamedTuple):
     name: str
     signature: Signature
     function: FunctionType
+    cold: bool = False
 
 
 class Builtin(NamedTuple):
@@ -70,10 +71,13 @@ def extern(signature: str) -> Extern:
     return Extern(Signature.parse(signature))
 
 
-def native(signature: str) -> Callable[[FunctionType], Native]:
-    """Decorator: a function of the native language with this signature, as in `@native("i32(i64 call, f32 x)")`."""
+def native(signature: str, cold: bool = False) -> Callable[[FunctionType], Native]:
+    """Decorator: a function of the native language with this signature, as in `@native("i32(i64 call, f32 x)")`.
+
+    A cold function is compiled without optimisation: in a fraction of the time.
+    """
     parsed = Signature.parse(signature)
-    return lambda function: Native(function.__name__, parsed, function)
+    return lambda function: Native(function.__name__, parsed, function, cold)
 
 
 def lookup(function: FunctionType, name: str) -> Any:

@@ -45,7 +45,7 @@ PyLong_AsVoidPtr = extern("i64 PyLong_AsVoidPtr(i64)")
 PyLong_FromLongLong = extern("i64 PyLong_FromLongLong(i64)")
 
 
-@native("i64(i64 entry, i64 words)")
+@native("i64(i64 entry, i64 words)", cold=True)
 def report(entry, words):
     """failed(status, thunk, detail, detail): it raises, or gives what the call shall return."""
     arguments = PyTuple_New(4)
@@ -89,7 +89,7 @@ def execute(entry, context):
     return result
 
 
-@native("void(i64 table, i64 entry)")
+@native("void(i64 table, i64 entry)", cold=True)
 def move_to_front(table, entry):
     """Try this entry first the next time, if the table still has it."""
     before = table + TABLE_HEAD
@@ -122,3 +122,21 @@ def dispatch(self, args, positional, names):
         Py_DecRef(owner)
     Py_IncRef(load_i64(state + STATE_MISS))
     return load_i64(state + STATE_MISS)
+
+
+@native("void(i64 table, i64 entry)", cold=True)
+def add_entry(table, entry):
+    """Try this entry first from now on."""
+    store_i64(entry + ENTRY_NEXT, load_i64(table + TABLE_HEAD))
+    store_i64(table + TABLE_HEAD, entry)
+
+
+@native("void(i64 table)", cold=True)
+def clear_entries(table):
+    """Forget all entries; one that is being checked has no next one."""
+    entry = load_i64(table + TABLE_HEAD)
+    store_i64(table + TABLE_HEAD, 0)
+    while entry:
+        following = load_i64(entry + ENTRY_NEXT)
+        store_i64(entry + ENTRY_NEXT, 0)
+        entry = following

@@ -12,7 +12,6 @@ are made in Python.
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,12 +19,11 @@ import numpy as np
 
 from ...core.errors import ProgramError, message
 from . import layout
-from .library import MISS, library, reads_objects, word, words
+from .library import MISS, library, reads_objects, words
 from .program import NativeProgram
-from .specs import Array, Nodes, Result, Same, Spec, Tuple, build, leaves_of, matches
+from .specs import Array, Nodes, Result, Spec, Tuple, build, leaves_of, matches
 
 METH_FASTCALL_KEYWORDS = 0x0080 | 0x0002
-INTERRUPTED = 3  # a status: a signal handler raised, and its exception is set
 
 
 class Entry:
@@ -58,6 +56,7 @@ class Entry:
         check_numbers("leaves", [leaf.leaf for leaf in leaves if not isinstance(leaf, Result)], program.program.inputs)
         results = [leaf.number for leaf in leaves_of(result) if isinstance(leaf, Result)]
         check_numbers("results", results, program.outputs)
+        self.added = False
         self._flat: Dispatcher | None = None
         self._nodes = Nodes()
         self.record = words(*[0] * (layout.ENTRY_BYTES // 8)) if reads_objects() else None
@@ -98,18 +97,20 @@ class Entry:
 
     def _flat_dispatcher(self) -> Dispatcher:
         """A dispatcher that takes the leaves, and returns the outputs as a tuple."""
-        specs: dict[int, Spec] = {}
-        for spec in (*self.args, *self.kwargs.values()):
-            for leaf in leaves_of(spec):
-                if isinstance(leaf, Array):
-                    specs[leaf.leaf] = leaf
-                elif not isinstance(leaf, Result):
-                    dtype = getattr(leaf, "dtype", None) if hasattr(leaf, "dtype") else None
-                    specs[leaf.leaf] = Array(leaf.leaf, np.dtype(leaf.type) if dtype is None else dtype, ())
+        leaves = [leaf for spec in (*self.args, *self.kwargs.values()) for leaf in leaves_of(spec)]
+        arrays = sorted(Array(leaf.leaf, np.dtype(leaf.dtype), leaf.shape) for leaf in leaves)
         results = Tuple(tuple(Result(i) for i in range(len(self.program.outputs))))
         dispatcher = Dispatcher()
-        dispatcher.add(Entry([specs[i] for i in range(len(specs))], {}, self.program, results, self.failed))
+        dispatcher.add(Entry(arrays, {}, self.program, results, self.failed))
         return dispatcher
+
+    def leaves(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[np.ndarray] | None:
+        """The leaves of a call as arrays; None if the entry does not fit. Slow: what native code does otherwise."""
+        if len(args) != len(self.args) or kwargs.keys() != self.kwargs.keys():
+            return None
+        leaves: list[Any] = [None] * len(self.program.program.inputs)
+        pairs = [*zip(self.args, args, strict=True), *((spec, kwargs[name]) for name, spec in self.kwargs.items())]
+        return leaves if all(matches(spec, value, leaves) for spec, value in pairs) else None
 
 
 def check_numbers(what: str, numbers: list[int], expected: Sequence[Any]) -> None:
@@ -124,13 +125,13 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
-        self._lock = threading.Lock()
-        self._table: Any = None
+        self._table: int | None = None
         self.function: Callable[..., Any] = self._search
         if reads_objects():
-            self._table = words(*[0] * (layout.TABLE_BYTES // 8))
-            self._table[layout.TABLE_STATE // 8] = library().state
-            self.function = builtin(ctypes.addressof(self._table), self._table, self._entries)
+            table = words(*[0] * (layout.TABLE_BYTES // 8))
+            table[layout.TABLE_STATE // 8] = library().state
+            self._table = ctypes.addressof(table)
+            self.function = builtin(self._table, (table, self._entries))
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -138,29 +139,47 @@ class Dispatcher:
         return tuple(self._entries)
 
     def add(self, entry: Entry) -> None:
-        """Add an entry, which is tried first from now on."""
+        """Add an entry, which is tried first from now on. An entry belongs to one dispatcher, once."""
+        if entry.added:
+            raise ProgramError(message("an entry that a dispatcher has already", do="make another one"))
+        entry.added = True
         self._entries.append(entry)
-        if self._table is not None:
-            entry.record[layout.ENTRY_NEXT // 8] = self._table[layout.TABLE_HEAD // 8]
-            self._table[layout.TABLE_HEAD // 8] = ctypes.addressof(entry.record)
+        if self._table is not None and entry.record is not None:
+            library().add_entry(self._table, ctypes.addressof(entry.record))
 
     def clear(self) -> None:
         """Remove all entries. Calls that run one of them end as if it were still there."""
         if self._table is not None:
-            self._table[layout.TABLE_HEAD // 8] = 0
-            for entry in self._entries:
-                entry.record[layout.ENTRY_NEXT // 8] = 0
+            library().clear_entries(self._table)
         self._entries.clear()
 
     def _search(self, *args: Any, **kwargs: Any) -> Any:
         """`function` in Python."""
         for entry in reversed(self._entries):
-            leaves = entry_leaves(entry, args, kwargs)
+            leaves = entry.leaves(args, kwargs)
             if leaves is not None:
-                with self._lock:
-                    results, words_ = entry.program.run(leaves)
-                if words_[0]:
-                    return entry.failed(*words_)
+                results, call = entry.program.run(leaves)
+                if call[0]:
+                    return entry.failed(*call)
                 tree = build(entry.result, results)
                 return tree if entry.unflatten is None else entry.unflatten(tree)
         return MISS
+
+
+class MethodDef(ctypes.Structure):
+    """CPython's PyMethodDef."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+def builtin(table: int, keep: tuple[Any, ...]) -> Callable[..., Any]:
+    """A builtin function that runs the native dispatch on a table, and keeps objects alive."""
+    method = MethodDef(b"dispatch", library().dispatch, METH_FASTCALL_KEYWORDS, None)
+    pointer = ctypes.cast(ctypes.pythonapi.PyCFunction_NewEx, ctypes.c_void_p).value
+    new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(pointer)
+    return new(ctypes.addressof(method), (table, method, *keep), None)

@@ -98,7 +98,7 @@ class Module:
                 continue
             self.functions[function.name] = function
             code = function.function.__code__
-            digest.update(repr((function.name, function.signature, code.co_code, code.co_varnames)).encode())
+            digest.update(repr((*function[:2], function.cold, code.co_code, code.co_varnames)).encode())
             digest.update(repr(code.co_consts).encode())
             for name in (*code.co_names, *code.co_freevars):
                 value = lookup(function.function, name)

@@ -17,6 +17,8 @@ STATE_ARRAY_TYPE = 48
 STATE_TRUE = 56
 STATE_FALSE = 64
 STATE_MISS = 72
+STATE_RUN = 80  # the native function `run`
+STATE_LOCK = 448  # 1 while the lists are in use, in builds without a GIL
 POOL_STARTED = 512  # worker threads that exist
 POOL_SLEEPING = 576  # those that wait for work
 POOL_MUTEX = 640
@@ -61,8 +63,7 @@ PROGRAM_TEMPORARIES = 32  # pairs: slot, offset in the arena
 PROGRAM_TEMPORARY_COUNT = 40
 PROGRAM_CONSTANTS = 48  # pairs: slot, address
 PROGRAM_CONSTANT_COUNT = 56
-PROGRAM_INPUTS = 64  # slots of the leaves
-PROGRAM_INPUT_COUNT = 72
+PROGRAM_LEAF_COUNT = 64
 PROGRAM_OUTPUTS = 80  # records
 PROGRAM_OUTPUT_COUNT = 88
 PROGRAM_LONG = 96  # 1: long enough to let the GIL go
@@ -73,14 +74,15 @@ PROGRAM_RESULTS = 128  # where the results begin
 PROGRAM_OPERANDS = 136  # where the operands of a thunk are gathered
 PROGRAM_BYTES = 144
 
-# A slot is given by its offset in the context, in bytes.
+# A slot, a leaf or a result is given by its offset in the context, in bytes.
 OUTPUT_SLOT = 0
 OUTPUT_DTYPE = 8
 OUTPUT_NDIM = 16
 OUTPUT_SHAPE = 24
 OUTPUT_SIZE = 32  # bytes
-OUTPUT_DONATED = 40  # number of the leaf whose memory it takes over, or -1
-OUTPUT_BYTES = 48
+OUTPUT_DONATED = 40  # the leaf whose memory it takes over, or 0
+OUTPUT_INPUT = 48  # the slot of that leaf
+OUTPUT_BYTES = 56
 
 CONTEXT_STATUS = 0  # the words of the call: status, thunk, two words of detail, four more
 CONTEXT_THUNK = 8
@@ -92,8 +94,9 @@ CONTEXT_CLOCK = 96  # when signals were looked for, in nanoseconds
 CONTEXT_SLOTS = 128
 
 LEAF_OBJECT = 0  # held by the context while its memory is used; 0 for a number
-LEAF_SIZE = 8  # bytes
-LEAF_VALUE = 16  # a Python number as 16 bytes
+LEAF_BEGIN = 8  # its memory
+LEAF_SIZE = 24  # bytes
+LEAF_VALUE = 8  # a Python number, in 16 bytes instead
 LEAF_BYTES = 32
 
 RESULT_OBJECT = 0
@@ -118,11 +121,12 @@ ENTRY_BYTES = 80
 
 NODE_KIND = 0
 NODE_TYPE = 8
-NODE_LEAF = 16  # number of the leaf or of the result
-NODE_SIZE = 24  # bytes of the array or of the value
-NODE_DTYPE = 32  # ARRAY
-NODE_NDIM = 40
-NODE_SHAPE = 48
+NODE_LEAF = 16  # the leaf, or the result
+NODE_SLOT = 24  # of the leaf
+NODE_SIZE = 32  # bytes of the array or of the value
+NODE_DTYPE = 40  # ARRAY
+NODE_NDIM = 48
+NODE_SHAPE = 56
 NODE_OBJECT = 16  # SAME: the object. NAMED: makes it of a tuple
 NODE_COUNT = 24  # containers
 NODE_ITEMS = 32  # nodes; DICT: pairs of key and node

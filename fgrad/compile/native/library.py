@@ -14,7 +14,7 @@ import numpy as np
 from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
 
 from . import layout, pool
-from .dispatch import dispatch
+from .dispatch import add_entry, clear_entries, dispatch
 from .language import Module
 from .runtime import free_arenas, free_contexts, give_context, new_state, run, take_context
 
@@ -50,6 +50,7 @@ class Library:
 
     def __init__(self) -> None:
         natives = [new_state, free_arenas, take_context, give_context, free_contexts, run, dispatch]
+        natives += [add_entry, clear_entries]
         if CAN_THREAD:
             natives += [pool_reset, pool_resize]
         address = Module(natives).load()
@@ -63,6 +64,8 @@ class Library:
         self.give_context = function("give_context", None, Word)
         self.free_contexts = function("free_contexts", None, Word)
         self.run = function("run", ctypes.c_int32, Word)
+        self.add_entry = function("add_entry", None, Word, Word)
+        self.clear_entries = function("clear_entries", None, Word)
         self.state = function("new_state", Word, Word)(layout.STATE_BYTES)
         if not self.state:
             raise MemoryError

@@ -207,7 +207,7 @@ def build(node, results):
     return container
 
 
-@native("i64(i64 function, i64 argument)")
+@native("i64(i64 function, i64 argument)", cold=True)
 def call_with(function, argument):
     """function(argument); takes over the reference to the argument."""
     arguments = PyTuple_New(1)

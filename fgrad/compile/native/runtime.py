@@ -1,12 +1,14 @@
 """The runner, in the native language: contexts, arenas, and the loop that runs the thunks of a program.
 
 Idle contexts and arenas are kept in lists that the GIL protects: they are taken and given back while it is held, and
-only the loop itself may run without it. Each concurrent call, and each call from within a callback, so has its own.
+only the loop itself may run without it (builds of Python without a GIL have a lock instead). Each concurrent call, and
+each call from within a callback, so has its own.
 """
 
 import sys
+import sysconfig
 
-from .language import call, extern, i32, i64, load_i64, memset, native, store_i64
+from .language import atomic_cas, atomic_store, call, extern, i32, i64, load_i64, memset, native, pause, store_i64
 from .layout import (
     ARENA_HEADER,
     ARENA_NEXT,
@@ -31,6 +33,7 @@ from .layout import (
     PROGRAM_THUNKS,
     STATE_ARENA_BYTES,
     STATE_ARENAS,
+    STATE_LOCK,
     THUNK_ADDRESS,
     THUNK_BYTES,
     THUNK_CLOCK,
@@ -48,6 +51,7 @@ else:
     from .workers import run_parallel
 
 ALIGNMENT = 64
+WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 malloc = extern("i64 malloc(i64)")
 free = extern("void free(i64)")
@@ -55,7 +59,7 @@ PyEval_SaveThread = extern("i64 PyEval_SaveThread()")
 PyEval_RestoreThread = extern("void PyEval_RestoreThread(i64)")
 
 
-@native("i64(i64 size)")
+@native("i64(i64 size)", cold=True)
 def aligned_malloc(size):
     """Memory that begins at a multiple of 64, with what malloc gave in the word in front; 0 if there is none."""
     block = malloc(size + 2 * ALIGNMENT)
@@ -66,19 +70,32 @@ def aligned_malloc(size):
     return address
 
 
-@native("void(i64 address)")
+@native("void(i64 address)", cold=True)
 def aligned_free(address):
     """Free what aligned_malloc gave."""
     free(load_i64(address - 8))
 
 
-@native("i64(i64 bytes)")
+@native("i64(i64 bytes)", cold=True)
 def new_state(bytes):
     """A zeroed state, never freed: threads of the pool may sleep in it until the process ends."""
     state = aligned_malloc(bytes)
     if state:
         memset(state, 0, bytes)
     return state
+
+
+@native("void(i64 state)", cold=True)
+def lock(state):
+    """Protect the lists where there is no GIL to do so."""
+    while atomic_cas(state + STATE_LOCK, 0, 1) != 0:
+        pause()
+
+
+@native("void(i64 state)", cold=True)
+def unlock(state):
+    """End what `lock` began."""
+    atomic_store(state + STATE_LOCK, 0)
 
 
 @native("i64(i64 state, i64 size)")
@@ -110,30 +127,40 @@ def give_arena(state, arena):
     store_i64(state + STATE_ARENAS, arena)
 
 
-@native("void(i64 state, i64 arena)")
+@native("void(i64 state, i64 arena)", cold=True)
 def free_arena(state, arena):
     """Give the memory of an arena back."""
     store_i64(state + STATE_ARENA_BYTES, load_i64(state + STATE_ARENA_BYTES) - load_i64(arena + ARENA_SIZE))
     aligned_free(arena)
 
 
-@native("void(i64 state)")
+@native("void(i64 state)", cold=True)
 def free_arenas(state):
     """Give the memory of all idle arenas back."""
+    if WITHOUT_GIL:
+        lock(state)
     arena = load_i64(state + STATE_ARENAS)
+    store_i64(state + STATE_ARENAS, 0)
     while arena:
         following = load_i64(arena + ARENA_NEXT)
         free_arena(state, arena)
         arena = following
-    store_i64(state + STATE_ARENAS, 0)
+    if WITHOUT_GIL:
+        unlock(state)
 
 
 @native("i64(i64 program)")
 def take_context(program):
     """A context that no other call uses, with the program's constants in their slots; 0 without memory."""
+    state = load_i64(program + PROGRAM_STATE)
+    if WITHOUT_GIL:
+        lock(state)
     context = load_i64(program + PROGRAM_CONTEXTS)
     if context:
         store_i64(program + PROGRAM_CONTEXTS, load_i64(context + CONTEXT_NEXT))
+    if WITHOUT_GIL:
+        unlock(state)
+    if context:
         return context
     size = load_i64(program + PROGRAM_CONTEXT_BYTES)
     context = aligned_malloc(size)
@@ -151,11 +178,16 @@ def take_context(program):
 def give_context(context):
     """Put a context back."""
     program = load_i64(context + CONTEXT_PROGRAM)
+    state = load_i64(program + PROGRAM_STATE)
+    if WITHOUT_GIL:
+        lock(state)
     store_i64(context + CONTEXT_NEXT, load_i64(program + PROGRAM_CONTEXTS))
     store_i64(program + PROGRAM_CONTEXTS, context)
+    if WITHOUT_GIL:
+        unlock(state)
 
 
-@native("void(i64 program)")
+@native("void(i64 program)", cold=True)
 def free_contexts(program):
     """Free the idle contexts of a program: all, when its last owner lets it go."""
     context = load_i64(program + PROGRAM_CONTEXTS)
@@ -177,7 +209,11 @@ def run(context):
     size = load_i64(program + PROGRAM_ARENA)
     arena = 0
     if size:
+        if WITHOUT_GIL:
+            lock(state)
         arena = take_arena(state, size)
+        if WITHOUT_GIL:
+            unlock(state)
         if arena == 0:
             return -1
         if load_i64(context + CONTEXT_BASE) != arena:
@@ -195,7 +231,11 @@ def run(context):
     else:
         status = run_thunks(state, program, context)
     if arena:
+        if WITHOUT_GIL:
+            lock(state)
         give_arena(state, arena)
+        if WITHOUT_GIL:
+            unlock(state)
     store_i64(context + CONTEXT_STATUS, status)
     return i32(status)
 

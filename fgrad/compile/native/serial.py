@@ -24,12 +24,12 @@ if sys.platform == "win32":
     GetTickCount64 = extern("i64 GetTickCount64()")
     GetCurrentThreadId = extern("i32 GetCurrentThreadId()")
 
-    @native("i64()")
+    @native("i64()", cold=True)
     def nanoseconds():
         """A clock that only goes forward."""
         return GetTickCount64() * 1_000_000
 
-    @native("i64()")
+    @native("i64()", cold=True)
     def this_thread():
         """What threading.get_ident() gives."""
         return i64(GetCurrentThreadId()) & 0xFFFFFFFF
@@ -38,7 +38,7 @@ else:
     clock_gettime = extern("i32 clock_gettime(i32 clock, i64 result)")
     this_thread = extern("i64 pthread_self()")
 
-    @native("i64()")
+    @native("i64()", cold=True)
     def nanoseconds():
         """A clock that only goes forward."""
         time = stack(16)
@@ -46,7 +46,7 @@ else:
         return load_i64(time) * 1_000_000_000 + load_i64(time + 8)
 
 
-@native("i64(i64 state, i64 context)")
+@native("i64(i64 state, i64 context)", cold=True)
 def interrupted(state, context):
     """Whether a signal handler of Python raised; asks at most every 50 ms, and only where Python would."""
     now = nanoseconds()

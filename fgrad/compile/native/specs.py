@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 
 from . import layout
-from .program import size_in_bytes
 from .library import words
+from .program import size_in_bytes
 
 NUMBERS = {float: layout.FLOAT, int: layout.INT, bool: layout.BOOL, complex: layout.COMPLEX}
 NUMBER_DTYPES = {float: ("d", "f"), int: ("q", "l"), bool: ("?",), complex: ("D",)}
@@ -30,6 +30,12 @@ class Scalar(NamedTuple):
 
     leaf: int
     type: type[np.generic]
+    shape = ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the array that it becomes."""
+        return np.dtype(self.type)
 
 
 class Number(NamedTuple):
@@ -41,6 +47,7 @@ class Number(NamedTuple):
     leaf: int
     type: type
     dtype: np.dtype[Any]
+    shape = ()
 
 
 class Same(NamedTuple):
@@ -108,7 +115,9 @@ def matches(spec: Spec, value: Any, leaves: list[Any]) -> bool:
     if isinstance(spec, Dict):
         if type(value) is not dict or len(value) != len(spec.keys):
             return False
-        return all(k in value and matches(item, value[k], leaves) for k, item in zip(spec.keys, spec.items, strict=True))
+        return all(
+            k in value and matches(item, value[k], leaves) for k, item in zip(spec.keys, spec.items, strict=True)
+        )
     assert isinstance(spec, (Tuple, List))
     if type(value) is not (spec.type if isinstance(spec, Tuple) else list) or len(value) != len(spec.items):
         return False

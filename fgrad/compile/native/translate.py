@@ -84,7 +84,8 @@ class Translator:
                 raise self.error(node, f"{self.native.name} may end without a return")
             self.lines.append("  ret void")
         parameters = ", ".join(f"{LLVM_TYPES[t]} %{n}.in" for n, t in zip(names, signature.parameters, strict=True))
-        head = f"define {linkage}{LLVM_TYPES[signature.result]} @{self.symbol(self.native)}({parameters}) nounwind {{"
+        attributes = "nounwind noinline optnone" if self.native.cold else "nounwind"
+        head = f"define {linkage}{LLVM_TYPES[signature.result]} @{self.symbol(self.native)}({parameters}) {attributes} {{"
         return "\n".join([head, "entry:", *self.entry, "  br label %start", "start:", *self.lines, "}", ""])
 
     def error(self, node: ast.AST, what: str) -> SyntaxError:
@@ -184,9 +185,13 @@ class Translator:
         self.emit("void", f"store {LLVM_TYPES[type_]} {self.coerce(value, type_, node).text}, ptr %{name}.local")
 
     def statement_If(self, node: ast.If) -> None:
-        """`if`, `elif`, `else`."""
+        """`if`, `elif`, `else`; of a condition that is a number of the module, only what it chooses is translated."""
+        condition = self.truth(self.expression(node.test), node)
+        if condition.text in ("true", "false"):
+            self.statements(node.body if condition.text == "true" else node.orelse)
+            return
         yes, no, end = self.fresh("then"), self.fresh("else"), self.fresh("end")
-        self.branch_if(self.truth(self.expression(node.test), node), yes, no if node.orelse else end)
+        self.branch_if(condition, yes, no if node.orelse else end)
         for label, body in ((yes, node.body), (no, node.orelse)):
             if body:
                 self.label(label)

@@ -70,7 +70,7 @@ pthread_cond_broadcast = extern("i32 pthread_cond_broadcast(i64 condition)")
 sched_yield = extern("i32 sched_yield()")
 
 
-@native("void(i64 state)")
+@native("void(i64 state)", cold=True)
 def pool_reset(state):
     """A pool without threads: at the start, and in the child of a fork, where nothing runs and any lock may be held."""
     memset(state + POOL_STARTED, 0, STATE_BYTES - POOL_STARTED)
@@ -80,7 +80,7 @@ def pool_reset(state):
     store_i64(state + STATE_MAIN_THREAD, this_thread())
 
 
-@native("void(i64 state, i64 threads)")
+@native("void(i64 state, i64 threads)", cold=True)
 def pool_resize(state, threads):
     """Let so many threads work; workers that are too many end, missing ones start when there is work."""
     pthread_mutex_lock(state + POOL_MUTEX)
@@ -89,7 +89,7 @@ def pool_resize(state, threads):
     pthread_mutex_unlock(state + POOL_MUTEX)
 
 
-@native("void(i64 state, i64 job, i64 count)")
+@native("void(i64 state, i64 job, i64 count)", cold=True)
 def finish(state, job, count):
     """Note that tickets are done, and wake the caller if they were the last. The job may be over after that."""
     if atomic_add(job + JOB_LEFT, -count) == count and atomic_load(job + JOB_WAITED):
@@ -98,7 +98,7 @@ def finish(state, job, count):
         pthread_mutex_unlock(state + POOL_MUTEX)
 
 
-@native("void(i64 state, i64 job)")
+@native("void(i64 state, i64 job)", cold=True)
 def cancel(state, job):
     """Take all tickets that are left, and do nothing for them."""
     while True:
@@ -142,7 +142,7 @@ def take_ticket(state, job):
     return 1
 
 
-@native("i64(i64 state)")
+@native("i64(i64 state)", cold=True)
 def work_waits(state):
     """Whether some job has tickets left."""
     for job in range(state + POOL_JOBS, state + STATE_BYTES, JOB_BYTES):
@@ -182,7 +182,7 @@ def worker(state):
         pthread_mutex_unlock(state + POOL_MUTEX)
 
 
-@native("void(i64 state, i64 count)")
+@native("void(i64 state, i64 count)", cold=True)
 def call_workers(state, count):
     """Start the workers that are missing, and wake as many as can help."""
     if load_i64(state + POOL_STARTED) < load_i64(state + STATE_THREADS) - 1:
@@ -205,7 +205,7 @@ def call_workers(state, count):
         pthread_mutex_unlock(state + POOL_MUTEX)
 
 
-@native("void(i64 state, i64 job)")
+@native("void(i64 state, i64 job)", cold=True)
 def wait_for(state, job):
     """Wait until the tickets in flight are done: with pauses, then giving the processor away, then asleep."""
     for i in range(PATIENCE + YIELDS):
@@ -223,7 +223,7 @@ def wait_for(state, job):
     pthread_mutex_unlock(state + POOL_MUTEX)
 
 
-@native("i64(i64 state)")
+@native("i64(i64 state)", cold=True)
 def free_job(state):
     """A record of a job that nobody uses, now taken; 0 if there is none."""
     for job in range(state + POOL_JOBS, state + STATE_BYTES, JOB_BYTES):

@@ -5,12 +5,17 @@ from __future__ import annotations
 from functools import cache
 
 from ..scalars import MATH
-from .exponentials import exp, logistic, tanh
-from .logarithms import log
+from .exponentials import cosh, exp, exp2, expm1, logistic, sinh, tanh
+from .logarithms import log, log1p, log2, log10
 from .special import erf
 from .terms import Formula, record
+from .trigonometry import acos, asin, atan, cos, sin, tan
 
-FUNCTIONS = {"exp": exp, "log": log, "logistic": logistic, "tanh": tanh, "erf": erf}
+_WRITTEN = (
+    *(exp, exp2, expm1, logistic, sinh, cosh, tanh, log, log2, log10, log1p, erf),
+    *(sin, cos, tan, asin, acos, atan),
+)
+FUNCTIONS = {f.__name__: f for f in _WRITTEN}
 
 
 @cache

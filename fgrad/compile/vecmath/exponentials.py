@@ -32,8 +32,30 @@ _TANH = {
     ),
 }  # fmt: skip
 
-# Outside, exp(x) overflows, or rounds to zero.
+# (2^r − 1)/r for |r| <= ½; relative to 2^r below 2^-28 and 2^-57
+_EXP2 = {
+    "f32": (0.6931472, 0.24022648, 0.055503596, 0.0096185, 0.0013390977, 0.00015328922),
+    "f64": (
+        0.6931471805599453, 0.2402265069591011, 0.05550410866482175, 0.009618129107600628, 0.0013333558146536083,
+        0.00015403530450145794, 1.5252733645828532e-05, 1.3215438329494417e-06, 1.017815459257687e-07,
+        7.073313747616456e-09, 4.4397332404877295e-10,
+    ),
+}  # fmt: skip
+
+# (sinh(x) − x)/x³ as a polynomial in x² for |x| <= 1; relative to sinh(x) below 2^-31 and 2^-61
+_SINH = {
+    "f32": (0.16666667, 0.0083333105, 0.00019842894, 2.7822293e-06),
+    "f64": (
+        0.16666666666666669, 0.008333333333332912, 0.00019841269841593614, 2.755731910660154e-06,
+        2.5052131040423103e-08, 1.6056654451743346e-10, 7.77679086044482e-13,
+    ),
+}  # fmt: skip
+
+# Outside, results overflow or round to zero; for expm1, to −1.
 _EXP_RANGE = {"f32": (-104.0, 89.0), "f64": (-746.0, 710.0)}
+_EXP2_RANGE = {"f32": (-151.0, 129.0), "f64": (-1076.0, 1025.0)}
+_EXPM1_RANGE = {"f32": (-20.0, 89.0), "f64": (-40.0, 710.0)}
+_COSH_RANGE = {"f32": 89.5, "f64": 710.5}
 
 
 def reduce(x: Term, bias: int) -> tuple[Term, Term]:
@@ -71,6 +93,24 @@ def logistic(x: Term) -> Term:
     return where(x < 0.0, scale(fma(inverse, t, inverse), exponent), inverse)
 
 
+def exp2(x: Term) -> Term:
+    low, high = _EXP2_RANGE[x.type]
+    x = at_least(at_most(x, high), low)
+    f = x.format
+    shifted = x + (f.shifter + 2 * f.bias)
+    r = x - (shifted - (f.shifter + 2 * f.bias))
+    return scale(fma(r, horner(r, _EXP2[x.type]), 1.0), shifted.bits(f.unsigned) << f.mantissa)
+
+
+def expm1(x: Term) -> Term:
+    """2^n (e^r − 1) + (2^n − 1), at half the size so that 2^n does not overflow; x itself where it is that small."""
+    low, high = _EXPM1_RANGE[x.type]
+    r, exponent = reduce(at_least(at_most(x, high), low), x.format.bias - 1)
+    half = exponent.bits(x.type)
+    y = fma(half, r * r * horner(r, _EXP[x.type]), fma(half, r, half - 0.5))
+    return where(abs(x) < 2.0 ** -(x.format.mantissa + 2), x, y + y)
+
+
 def tanh(x: Term) -> Term:
     """x + x³ P(x²) up to 0.625; above, 1 − 2/(e^2|x| + 1), which is 1 from the bound on."""
     a = abs(x)
@@ -79,3 +119,25 @@ def tanh(x: Term) -> Term:
     square = x * x
     small = fma(a * square, horner(square, _TANH[x.type]), a)
     return copysign(where(a < 0.625, small, large), x)
+
+
+def quarter_exp(a: Term) -> Term:
+    """e^a/4 for a >= 0, at most what makes cosh and sinh overflow."""
+    r, exponent = reduce(at_most(a, _COSH_RANGE[a.type]), a.format.bias - 2)
+    power = exponent.bits(a.type)
+    return fma(power, expm1_reduced(r), power)
+
+
+def sinh(x: Term) -> Term:
+    """x + x³ P(x²) up to 1; above, (e^|x| − e^-|x|)/2."""
+    a = abs(x)
+    q = quarter_exp(a)
+    square = x * x
+    small = fma(a * square, horner(square, _SINH[x.type]), a)
+    return copysign(where(a < 1.0, small, fma(q, 2.0, -0.125 / q)), x)
+
+
+def cosh(x: Term) -> Term:
+    """(e^|x| + e^-|x|)/2."""
+    q = quarter_exp(abs(x))
+    return fma(q, 2.0, 0.125 / q)

@@ -5,8 +5,11 @@ log(x) = k ln 2 + log(1 + f) with x = 2^k (1 + f), 1 + f in [√½, √2).
 
 from __future__ import annotations
 
+import numpy as np
+
+from ..scalars import dtype_of
 from .exponentials import LN2_HIGH, LN2_LOW
-from .terms import Term, fma, horner, where
+from .terms import Term, copysign, fma, horner, where
 
 # (log(1 + f) − f + f²/2)/f³ for √½ <= 1 + f < √2; relative to log(1 + f) below 2^-30
 _LOG = (0.33333313, -0.25000012, 0.20002073, -0.16667838, 0.14220215, -0.12408618, 0.118868425, -0.11657949, 0.06727922)
@@ -18,16 +21,28 @@ _ATANH = (
 )  # fmt: skip
 
 
-def split(x: Term) -> tuple[Term, Term]:
-    """k and f for positive x = 2^k (1 + f) with 1 + f in [√½, √2)."""
+# 1/ln 2 and 1/ln 10, and log10(2), in two parts; the first of log10(2) has trailing zeros
+LOG2_E = {"f32": (1.442695, 1.925963e-08), "f64": (1.4426950408889634, 2.0355273740931033e-17)}
+LOG10_E = {"f32": (0.4342945, -1.010305e-08), "f64": (0.4342944819032518, 1.098319650216765e-17)}
+LOG10_2 = {"f32": (0.3010254, 4.605039e-06), "f64": (0.30102999566361177, 3.694239077158931e-13)}
+
+
+def split(x: Term) -> tuple[Term, Term, Term]:
+    """k and f for positive normal x = 2^k (1 + f) with 1 + f in [√½, √2), and 2^-k (−inf for the largest x)."""
     t = x.format
-    up = t.mantissa + 1
-    small = x < t.tiny
     root = t.pattern(0.5**0.5)
-    biased = where(small, x * 2.0**up, x).bits(t.signed) + ((t.bias << t.mantissa) - root)
-    k = (biased.bits(t.unsigned) >> t.mantissa | t.pattern(2.0**t.mantissa)).bits(x.type)
-    k = k - where(small, x.like(2.0**t.mantissa + t.bias + up), 2.0**t.mantissa + t.bias)
-    return k, ((biased & t.mantissa_mask) + root).bits(x.type) - 1.0
+    biased = x.bits(t.signed) + ((t.bias << t.mantissa) - root)
+    k = (biased.bits(t.unsigned) >> t.mantissa | t.pattern(2.0**t.mantissa)).bits(x.type) - (2.0**t.mantissa + t.bias)
+    inverse = ((2 * t.bias << t.mantissa) - (biased & t.exponent_mask)).bits(x.type)
+    return k, ((biased & t.mantissa_mask) + root).bits(x.type) - 1.0, inverse
+
+
+def split_any(x: Term) -> tuple[Term, Term]:
+    """k and f also for subnormal x."""
+    up = x.format.mantissa + 1
+    small = x < x.format.tiny
+    k, f, _ = split(where(small, x * 2.0**up, x))
+    return k - where(small, x.like(up), 0.0), f
 
 
 def log1p_rest(f: Term) -> Term:
@@ -40,12 +55,13 @@ def log1p_rest(f: Term) -> Term:
     return fma(s, fma(z, horner(z, _ATANH), half), -half)
 
 
-def log(x: Term) -> Term:
-    k, f = split(x)
-    high = fma(k, LN2_HIGH[x.type], f)
-    rounding = fma(k, LN2_HIGH[x.type], -high) + f
-    y = high + (fma(k, LN2_LOW[x.type], log1p_rest(f)) + rounding)
-    return log_edges(x, y)
+def log_of_parts(k: Term, f: Term, small: Term | None = None) -> Term:
+    """k ln 2 + log(1 + f) + small; the sum of the two largest terms is not rounded."""
+    high = fma(k, LN2_HIGH[f.type], f)
+    rounding = fma(k, LN2_HIGH[f.type], -high) + f
+    if small is not None:
+        rounding = rounding + small
+    return high + (fma(k, LN2_LOW[f.type], log1p_rest(f)) + rounding)
 
 
 def log_edges(x: Term, y: Term) -> Term:
@@ -53,3 +69,44 @@ def log_edges(x: Term, y: Term) -> Term:
     infinity = float("inf")
     y = where(x < infinity, y, x)
     return where(x > 0.0, y, where(x == 0.0, x.like(-infinity), float("nan")))
+
+
+def log(x: Term) -> Term:
+    return log_edges(x, log_of_parts(*split_any(x)))
+
+
+def other_base(x: Term, e: tuple[float, float], two: tuple[float, float]) -> Term:
+    """The logarithm to another base, given the logarithms of e and 2 to this base in two parts."""
+    k, f = split_any(x)
+    part = f * e[0]
+    low = fma(k, two[1], fma(log1p_rest(f), e[0], fma(f, e[1], fma(f, e[0], -part))))
+    whole = k * two[0]
+    high = whole + part
+    return log_edges(x, high + (((whole - high) + part) + low))
+
+
+def log2(x: Term) -> Term:
+    return other_base(x, LOG2_E[x.type], (1.0, 0.0))
+
+
+def log10(x: Term) -> Term:
+    return other_base(x, LOG10_E[x.type], LOG10_2[x.type])
+
+
+def log1p_sum(x: Term, low: Term | float, more: Term | float = 0.0) -> Term:
+    """log(1 + x + low) for x > −1, |low| at most an ULP of x, plus `more` ln 2.
+
+    1 + x = u + c exactly, u = 2^k (1 + f), and c/u is added to log(u). Where k is 0, f is x itself.
+    """
+    u = x + 1.0
+    back = u - x
+    c = (1.0 - back) + (x - (u - back)) + low
+    k, f, inverse = split(u)
+    near = k == 0.0
+    f = where(near, x, f)
+    c = where(near, x.like(low), where(x < 4.0 / np.finfo(dtype_of(x.type)).eps, c * inverse, 0.0))
+    return log_of_parts(k + more, f, c * fma(f, f - 1.0, 1.0))
+
+
+def log1p(x: Term) -> Term:
+    return copysign(log_edges(x + 1.0, log1p_sum(x, 0.0)), x)

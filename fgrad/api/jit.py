@@ -1,0 +1,343 @@
+"""jit: functions as compiled programs, and their calls."""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial, update_wrapper
+from typing import Any
+
+from ..compile.executable import BACKENDS, Executable, ProgramFailure, executable_of
+from ..compile.native.entry import Dispatcher
+from ..compile.native.library import MISS
+from ..core import tree
+from ..core.builder import trace
+from ..core.errors import StaticArgumentError, message
+from ..core.ir import Jaxpr
+from ..core.nodes import register_static
+from ..core.trace import Tracer, signature
+from ..core.types import WEAK
+from ..passes.interpret import interpret
+from ..regions.call import call, execute, memo
+from ..rewrites.pipeline import simplify
+from .dispatch import arrays, entry_for
+from .leaves import Own, check_callable, checked, name_of
+
+LIMIT = 1024
+
+
+def missed(*args: Any, **kwargs: Any) -> Any:
+    """What native dispatch answers as long as nothing is compiled."""
+    return MISS
+
+
+class Staged:
+    """A traced function: program, structure of the result, signatures of its leaves."""
+
+    __slots__ = ("executables", "in_tree", "jaxpr", "out_sigs", "out_tree", "traced_consts")
+
+    def __init__(self, jaxpr: Jaxpr, in_tree: Any, out_tree: Any, out_sigs: Sequence[Any]):
+        self.jaxpr = jaxpr
+        self.in_tree = in_tree
+        self.out_tree = out_tree
+        self.out_sigs = out_sigs
+        self.traced_consts = any(type(c) is Tracer for c in jaxpr.consts)
+        self.executables: dict[Any, Executable] = {}
+
+    def executable(self, jitted: Jitted) -> Executable:
+        """The compiled program for a wrapper's backend and donated arguments."""
+        nums, names = jitted.donated
+        donated = donated_leaves(self.in_tree, nums, names) if nums or names else ()
+        key = (jitted.backend, donated)
+        found = self.executables.get(key)
+        if found is None:
+            found = self.executables[key] = executable_of(self.jaxpr, donated, jitted.backend)
+        return found
+
+
+def stage_function(fun: Callable[..., Any], sigs: Sequence[Any], treedef: Any, title: str, name: str) -> Staged:
+    """Trace `fun`, called `title` in errors, on abstract leaves of the structure `treedef` of (args, kwargs)."""
+    box: list[Any] = []
+
+    def flat(*leaves: Any) -> list[Any]:
+        inner_args, inner_kwargs = tree.unflatten(treedef, leaves)
+        outs, out_tree = tree.flatten(fun(*inner_args, **inner_kwargs))
+        outs = checked(outs, out_tree, f"{name}({title}): the result")
+        box.append(out_tree)
+        return outs
+
+    jaxpr, out_sigs = trace(flat, sigs, name)
+    return Staged(jaxpr, treedef, box[0], out_sigs)
+
+
+_CACHES: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+
+
+def _cache_of(fun: Callable[..., Any]) -> dict[Any, Any]:
+    """Programs of a function by identity; those of a bound method belong to its object."""
+    bound = getattr(fun, "__self__", None)
+    try:
+        if bound is not None and hasattr(fun, "__func__"):
+            return _CACHES.setdefault(bound, {}).setdefault(("method", fun.__func__), {})
+        return _CACHES.setdefault(fun, {})
+    except TypeError:  # neither hashable nor weakly referable: no sharing between wrappers
+        return {}
+
+
+def jit(
+    fun: Callable[..., Any] | None = None,
+    *,
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Sequence[str] | None = None,
+    donate_argnums: int | Sequence[int] | None = None,
+    donate_argnames: str | Sequence[str] | None = None,
+    inline: bool = False,
+    backend: str = "native",
+) -> Any:
+    """`fun` traced once per structure, shapes and dtypes of its arguments, simplified, and run as one program.
+
+    static_argnums, static_argnames: arguments that are fixed at trace time; they must be hashable, and another value
+    means another program. donate_argnums, donate_argnames: arguments whose memory the program may use, so that a result
+    can be the very array that was given. backend: "native" (LLVM and BLAS), "numba" (the same loops as Python source
+    compiled by Numba), "interpreter" (NumPy calls). inline: leave no `call` equation inside an outer trace. Usable as
+    a decorator with and without arguments. Values are abstract inside: Python cannot branch on them.
+
+    Errors: `StaticArgumentError` for unhashable static arguments; `ConcretizationError` where Python asks for a value.
+
+    >>> @jit
+    ... def f(x):
+    ...     return 2 * x + 1
+    >>> f(np.arange(3.0))
+    array([1., 3., 5.])
+    """
+    if fun is None:
+        return partial(
+            jit,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
+            donate_argnums=donate_argnums,
+            donate_argnames=donate_argnames,
+            inline=inline,
+            backend=backend,
+        )
+    check_callable(fun, "jit")
+    if backend not in BACKENDS:
+        raise ValueError(message(f"jit: there is no backend '{backend}'", got=backend, do=f"choose one of {BACKENDS}"))
+    nums, names = statics(fun, static_argnums, static_argnames)
+    donated = statics(fun, donate_argnums, donate_argnames, "donate")
+    return Jitted(fun, nums, names, donated, inline, backend)
+
+
+def statics(
+    fun: Callable[..., Any], nums: Any, names: Any, kind: str = "static"
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Positions and names of the same arguments."""
+    nums = () if nums is None else (nums,) if isinstance(nums, int) else tuple(nums)
+    names = () if names is None else (names,) if isinstance(names, str) else tuple(names)
+    if not nums and not names:
+        return (), ()
+    try:
+        parameters = list(inspect.signature(fun).parameters.values())
+    except (TypeError, ValueError):
+        return nums, names
+    plain = [q.name for q in parameters if q.kind in (q.POSITIONAL_ONLY, q.POSITIONAL_OR_KEYWORD)]
+    anything = any(q.kind is q.VAR_KEYWORD for q in parameters)
+    many = any(q.kind is q.VAR_POSITIONAL for q in parameters)
+    for n in nums:
+        if not many and not -len(plain) <= n < len(plain):
+            raise StaticArgumentError(
+                message(
+                    f"{kind}_argnums: {name_of(fun)} has no positional argument number {n}",
+                    got=f"{name_of(fun)}({', '.join(q.name for q in parameters)})",
+                    do="count from 0; name keyword-only arguments in argnames",
+                )
+            )
+    for name in names:
+        if not anything and name not in {q.name for q in parameters}:
+            raise StaticArgumentError(
+                message(
+                    f"{kind}_argnames: {name_of(fun)} has no argument named '{name}'",
+                    got=f"{name_of(fun)}({', '.join(q.name for q in parameters)})",
+                    do="choose names from that signature",
+                )
+            )
+    positions = {n % len(plain) if plain and n < 0 else n for n in nums} | {
+        plain.index(name) for name in names if name in plain
+    }
+    return tuple(sorted(positions)), tuple({*names, *[plain[n] for n in positions if n < len(plain)]})
+
+
+def donated_leaves(in_tree: Any, nums: Sequence[int], names: Sequence[str]) -> tuple[int, ...]:
+    """Numbers of the leaves of donated arguments."""
+    args, kwargs = tree.unflatten(in_tree, range(in_tree.num_leaves))
+    chosen = [args[i] for i in nums if i < len(args)] + [kwargs[k] for k in names if k in kwargs]
+    return tuple(sorted(i for i in tree.flatten(chosen)[0] if type(i) is int))
+
+
+def _identity(value: Any) -> Any:
+    """A key that tells apart what Python holds equal: 1, 1.0 and True, 0.0 and -0.0; alone and in tuples."""
+    if isinstance(value, float):
+        return type(value), value.hex()
+    if isinstance(value, complex):
+        return type(value), value.real.hex(), value.imag.hex()
+    if isinstance(value, tuple):
+        return type(value), tuple([_identity(v) for v in value])
+    if isinstance(value, frozenset):
+        return type(value), frozenset([_identity(v) for v in value])
+    return type(value), value
+
+
+class _Static:
+    """A static argument in a structure of arguments: no leaf, compared by value and type."""
+
+    __slots__ = ("key", "value")
+
+    def __init__(self, value: Any):
+        self.value = value
+        self.key = _identity(value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Static) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+register_static(_Static)
+
+
+class Jitted:
+    """What `jit` returns: call it as the function; `trace(*args)` shows the program it runs."""
+
+    title = "jit"  # what errors call the transformation
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        nums: tuple[int, ...] = (),
+        names: tuple[str, ...] = (),
+        donated: tuple[tuple[int, ...], tuple[str, ...]] = ((), ()),
+        inline: bool = False,
+        backend: str = "native",
+    ):
+        self.fun = fun
+        self.static_nums = nums
+        self.static_names = names
+        self.donated = donated
+        self.inline = inline
+        self.backend = backend
+        self.calls: Any = None  # native dispatch, once there is a compiled program
+        self.fast: Callable[..., Any] = missed
+        self.cache = _cache_of(fun)
+        update_wrapper(self, fun, updated=())
+
+    def __repr__(self) -> str:
+        return f"<jit of {name_of(self.fun)}>"
+
+    def __get__(self, obj: Any, cls: Any = None) -> Any:
+        return self if obj is None else partial(self, obj)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            out = self.fast(*args, **kwargs)
+        except ProgramFailure as failure:
+            return self._explain(failure, args, kwargs)
+        return self._call(args, kwargs) if out is MISS else out
+
+    def _explain(self, failure: ProgramFailure, args: Any, kwargs: Any) -> Any:
+        leaves, staged = self._prepare(args, kwargs)
+        staged.executable(self).explain(staged.jaxpr, arrays(leaves), failure)
+
+    def _call(self, args: Any, kwargs: Any) -> Any:
+        """A call that native dispatch does not know: traced, or of arguments of new types or layouts."""
+        leaves, staged = self._prepare(args, kwargs)
+        jaxpr = staged.jaxpr
+        for x in (*leaves, *jaxpr.consts):
+            if type(x) is Tracer:
+                break
+        else:
+            if self.backend == "interpreter":
+                outs = execute(jaxpr, [WEAK[type(x)].dtype.type(x) if type(x) in WEAK else x for x in leaves])
+                own = Own([*leaves, *jaxpr.consts])
+                return tree.unflatten(staged.out_tree, [own(y) for y in outs])
+            return self._run(staged, leaves, args, kwargs)
+        if not jaxpr.outputs:
+            return tree.unflatten(staged.out_tree, [])
+        closed = memo(jaxpr, "closed", jaxpr.closed)
+        if self.inline:
+            outs = interpret(closed, [*jaxpr.consts, *leaves])
+        else:
+            out = call(*jaxpr.consts, *leaves, jaxpr=closed, name=name_of(self.fun))
+            outs = [out] if len(jaxpr.outputs) == 1 else out
+        outs = [
+            Tracer(y.owner, s, y.value, y.slot) if type(y) is Tracer and type(s) is type else y
+            for y, s in zip(outs, staged.out_sigs, strict=True)
+        ]
+        return tree.unflatten(staged.out_tree, outs)
+
+    def _run(self, staged: Staged, leaves: Sequence[Any], args: Any, kwargs: Any) -> Any:
+        """Run the compiled program, and let native dispatch know it."""
+        executable = staged.executable(self)
+        if self.calls is None:
+            self.calls = Dispatcher()
+            self.fast = self.calls.function
+        if not staged.traced_consts:
+            entry = entry_for(executable, self._marked(args, kwargs), staged.out_tree, _Static)
+            if entry is not None:
+                self.calls.add(entry)
+        try:
+            outs = executable.run(arrays(leaves))
+        except ProgramFailure as failure:
+            executable.explain(staged.jaxpr, arrays(leaves), failure)
+        return tree.unflatten(staged.out_tree, outs)
+
+    def _prepare(self, args: Any, kwargs: Any) -> tuple[list[Any], Staged]:
+        """Dynamic leaves, and the program for them: looked up, or traced and kept."""
+        leaves, treedef = tree.flatten(self._marked(args, kwargs))
+        leaves = checked(leaves, treedef, f"{self.title}({name_of(self.fun)}): argument ", 1)
+        sigs = tuple([signature(x) for x in leaves])
+        key = (treedef, sigs, self.static_nums, self.static_names)
+        staged = self.cache.get(key)
+        if staged is None:
+            staged = stage_function(self._called, sigs, treedef, name_of(self.fun), self.title)
+            staged.jaxpr = simplify(staged.jaxpr)
+            if not staged.traced_consts:
+                if len(self.cache) >= LIMIT:
+                    self.cache.clear()
+                self.cache[key] = staged
+        return leaves, staged
+
+    def _marked(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with static ones marked."""
+        if not self.static_nums and not self.static_names:
+            return args, kwargs
+        return (
+            tuple(self._static(a, i) if i in self.static_nums else a for i, a in enumerate(args)),
+            {k: self._static(v, k) if k in self.static_names else v for k, v in kwargs.items()},
+        )
+
+    def _called(self, *args: Any, **kwargs: Any) -> Any:
+        args = tuple(a.value if type(a) is _Static else a for a in args)
+        return self.fun(*args, **{k: v.value if type(v) is _Static else v for k, v in kwargs.items()})
+
+    def _static(self, value: Any, which: Any) -> _Static:
+        try:
+            hash(value)
+        except TypeError:
+            traced = type(value) is Tracer
+            raise StaticArgumentError(
+                message(
+                    f"jit({name_of(self.fun)}): argument {which!r} is static, but "
+                    + ("its value is traced by another transformation" if traced else "it cannot be hashed"),
+                    got=repr(value) if traced else f"an object of class {type(value).__name__}",
+                    do="take it out of static_argnums and static_argnames, or pass a plain Python value"
+                    if traced
+                    else "pass a tuple instead of a list, a frozen object instead of a dict; arrays are not static",
+                )
+            ) from None
+        return _Static(value)
+
+    def trace(self, *args: Any, **kwargs: Any) -> Jaxpr:
+        """The simplified program for these arguments."""
+        return self._prepare(args, kwargs)[1].jaxpr

@@ -1,0 +1,178 @@
+"""A program ready to run: planned, its code loaded, its thunks in a native table."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.builder import resting_collector
+from ..core.errors import FgradError, OutOfBoundsError, message
+from ..core.ir import Eqn, Jaxpr
+from ..regions.call import execute, inlined
+from . import callbacks, code, library
+from .engine import CompileError
+from .native.program import NativeProgram, Output, Program
+from .plan import Plan, plan
+from .uniform import with_uniform_constants
+
+BACKENDS = ("native", "numba", "interpreter")
+
+
+class KernelWarning(RuntimeWarning):
+    """A kernel could not be compiled; its equations run as NumPy calls."""
+
+
+class ProgramFailure(FgradError, RuntimeError):
+    """A program stopped: `status` and `details` as the native code left them; `item` is where."""
+
+    def __init__(self, text: str, status: int, item: Any):
+        super().__init__(text)
+        self.status = status
+        self.item = item
+
+
+class Executable:
+    """A closed or open program compiled for one backend; `donated` are numbers of inputs whose memory it may use.
+
+    Calls are safe from several threads at once, and from callbacks of the program itself.
+    """
+
+    def __init__(self, jaxpr: Jaxpr, donated: Sequence[int] = (), backend: str = "native"):
+        self.backend = backend
+        self.jaxpr = with_uniform_constants(inlined(jaxpr))
+        self.donated = tuple(donated)
+        self.keep: list[Any] = []  # callbacks, for as long as the program lives
+        self.times: dict[str, float] = {}
+        with resting_collector():
+            self.prepare(frozenset())
+
+    def prepare(self, refused: frozenset[int]) -> None:
+        """Plan, compile and fill the table; equations whose origin is refused become NumPy calls."""
+        start = time.perf_counter()
+        self.plan: Plan = plan(
+            self.jaxpr, self.donated, library.strided, lambda e, f: library.call_items(e, f, self.keep), refused
+        )
+        planned = time.perf_counter()
+        items = self.plan.items
+        try:
+            address = code.addresses(
+                [i.kernel for i in items if i.kernel], [f for i in items for f in i.native], self.backend
+            )
+        except CompileError as error:
+            self.refuse(error, refused)
+            return
+        compiled = time.perf_counter()
+        self.program = NativeProgram(self.table(address))
+        self.times = {
+            "plan": planned - start,
+            "code": compiled - planned,
+            "table": time.perf_counter() - compiled,
+        }
+
+    def refuse(self, error: CompileError, refused: frozenset[int]) -> None:
+        """Replan without the kernels that LLVM refused."""
+        if os.environ.get("FGRAD_STRICT_KERNELS", "") not in ("", "0"):
+            raise error
+        bad = self.plan.equations(error.names)
+        if not bad or not {id(e) for e in bad} - refused:
+            raise error
+        names = ", ".join(sorted({e.primitive.name for e in bad}))
+        site = next((s for e in bad if (s := self.site(e)) is not None), None)
+        where = f" at {site}" if site is not None else ""
+        text = f"a kernel could not be compiled; its equations ({names}{where}) run as NumPy calls"
+        warnings.warn(message(text, got=str(error).split("\n")[0], do="report it, please"), KernelWarning, stacklevel=6)
+        self.prepare(refused | {id(e) for e in bad})
+
+    def site(self, e: Eqn) -> Any:
+        """The user's line that recorded an equation."""
+        return self.jaxpr.sites[e.origin] if 0 <= e.origin < len(self.jaxpr.sites) else None
+
+    def table(self, address: Any) -> Program:
+        """The native program: one slot for each place in memory."""
+        plan = self.plan
+        slots: dict[Any, int] = {}
+        temporaries: list[tuple[int, int]] = []
+        constants: list[tuple[int, np.ndarray]] = []
+        inputs = [-1] * len(plan.inputs)
+        outputs = [-1] * len(plan.jaxpr.outputs)
+
+        def slot(v: Any) -> int:
+            place = plan.places[plan.base(v)]
+            if place.kind == "output" and place.number in plan.donated_to:
+                key: Any = ("input", plan.donated_to[place.number])
+            else:
+                key = (place.kind, place.number)
+            found = slots.get(key)
+            if found is None:
+                found = slots[key] = len(slots)
+                kind, number = key
+                if kind == "arena":
+                    temporaries.append((found, number))
+                elif kind == "constant":
+                    constants.append((found, np.require(plan.constants[number], None, ["C", "A"])))
+                elif kind == "input":
+                    inputs[number] = found
+            if place.kind == "output":
+                outputs[place.number] = found
+            return found
+
+        thunks = [item.thunk(slot, address) for item in plan.items]
+        results = []
+        for i, a in enumerate(plan.jaxpr.outputs):
+            if outputs[i] < 0:  # of no elements
+                outputs[i] = len(slots)
+                slots["output", i] = outputs[i]
+            results.append(Output(outputs[i], a.type.dtype, a.type.shape, plan.donated_to.get(i, -1)))
+        return Program(thunks, len(slots), plan.arena_bytes, temporaries, constants, inputs, results)
+
+    def run(self, leaves: Sequence[Any]) -> list[Any]:
+        """Run on arrays of the right types, contiguous and aligned."""
+        results, words = self.program.run(leaves)
+        if words[0]:
+            self.failed(*words)
+        return results
+
+    def failed(self, status: int, thunk: int, a: int, b: int) -> Any:
+        """Raise what a status means."""
+        item = self.plan.items[thunk]
+        if status == 2:
+            error = callbacks.PENDING.pop(threading.get_ident())
+            if not isinstance(error, OutOfBoundsError) or self.plan.donated_to:
+                raise error
+        raise ProgramFailure(f"item {thunk} ({item.text}) failed with status {status} ({a}, {b})", status, item)
+
+    def explain(self, jaxpr: Jaxpr, leaves: Sequence[Any], failure: ProgramFailure) -> Any:
+        """Raise the error of a failed program as NumPy calls give it, with the user's line.
+
+        `jaxpr` is the caller's own, of which this may be an equal one.
+        """
+        if not self.plan.donated_to:
+            execute(jaxpr, leaves)
+        raise failure from None
+
+
+_KNOWN: dict[Any, Executable] = {}
+LIMIT = 512
+
+
+def executable_of(jaxpr: Jaxpr, donated: Sequence[int] = (), backend: str = "native") -> Executable:
+    """The executable of a program; equal programs without captured arrays share one."""
+    if jaxpr.consts:
+        return Executable(jaxpr, donated, backend)
+    key = (jaxpr, tuple(donated), backend)
+    found = _KNOWN.get(key)
+    if found is None:
+        if len(_KNOWN) >= LIMIT:
+            for old in list(_KNOWN)[: LIMIT // 2]:
+                _KNOWN.pop(old, None)
+        found = _KNOWN[key] = Executable(jaxpr, donated, backend)
+    return found
+
+
+__all__ = ["BACKENDS", "Executable", "KernelWarning", "ProgramFailure", "executable_of"]
