@@ -332,19 +332,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("first", asked.first_calls, lambda case, dtype: first_calls(case, dtype, compiled)),
         ("memory", asked.memory, lambda case, dtype: memory(case, dtype, libraries)),
     ]
+    about = {"machine": machine(), "versions": {name: version(name) for name in libraries}}
     with tempfile.TemporaryDirectory() as cache:
         os.environ["FGRAD_CACHE_DIR"] = cache
         try:
             for part, chosen, measure in parts:
                 for case, dtype in runs:
-                    if (everything or chosen) and (part != "busy" or case.parallel):
-                        print(f"{part}: {case.name}, {dtype}", file=sys.stderr)
-                        found[part].append(measure(case, dtype))
-        finally:
-            if asked.json:
-                about = {"machine": machine(), "versions": {name: version(name) for name in libraries}}
-                asked.json.write_text(json.dumps(about | found, indent=1))
-    report(found, libraries, asked.markdown)
+                    if not (everything or chosen) or (part == "busy" and not case.parallel):
+                        continue
+                    print(f"{part}: {case.name}, {dtype}", file=sys.stderr)
+                    found[part].append(measure(case, dtype))
+                    if asked.json:
+                        asked.json.write_text(json.dumps(about | found, indent=1))
+        finally:  # an interrupt leaves what there is
+            report(found, libraries, asked.markdown)
     return 0
 
 

@@ -113,12 +113,12 @@ def busy_core() -> Iterator[None]:
 def measure_busy(case: Case, dtype: str, names: Sequence[str], seconds: float) -> dict[str, Any]:
     """One row: fgrad's one-thread time on a quiet machine, and times by library with one core busy.
 
-    serial is None where this fgrad has no `set_num_threads`.
+    serial is None where fgrad cannot be told how many threads to use.
     """
     calls, refused, _ = checked_calls(case, dtype, names)
-    fgrad = importlib.import_module("fgrad")
+    fgrad = importlib.import_module("fgrad") if "fgrad" in calls else None
     serial = None
-    if "fgrad" in calls and hasattr(fgrad, "set_num_threads"):
+    if hasattr(fgrad, "set_num_threads"):
         fgrad.set_num_threads(1)
         serial = sample({"fgrad": calls["fgrad"]}, seconds)["fgrad"]
         fgrad.set_num_threads(os.cpu_count() or 1)

@@ -104,7 +104,7 @@ class TestValues:
         a, b = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(4, 3)
         np.testing.assert_allclose(f(a, b), a.T @ b[::2] + 1)
 
-    def test_operands_are_not_written(self, wrap):
+    def test_operands_that_are_locked(self, wrap):
         x = X[0].copy()
         x.flags.writeable = False
         np.testing.assert_allclose(wrap(cumulative)(x), np.cumsum(x), rtol=1e-14)
@@ -117,7 +117,7 @@ class TestValues:
         np.testing.assert_array_equal(y, [0, 1, 1, 0, 1, 1] if dtype == "?" else x + x)
 
     def test_nothing_in_it(self, wrap):
-        assert wrap(cumulative)(np.zeros(0)).shape == (0,)
+        assert wrap(lambda x: fgrad.numba_call(root, x, out=x))(np.zeros(0)).shape == (0,)
 
     def test_errors_of_the_kernel(self, wrap):
         f = wrap(lambda x: fgrad.numba_call(root, x * 1.0, out=x) + 1)
@@ -169,8 +169,7 @@ class TestTransformations:
         np.testing.assert_allclose(gs, inner.sum(), rtol=1e-12)
 
     def test_gradients_against_differences(self, wrap):
-        a, b = X[:3], X[1:, :2].T @ np.ones((3, 2))
-        b = np.random.default_rng(1).normal(size=(5, 2))
+        a, b = X[:3], np.random.default_rng(1).normal(size=(5, 2))
         fgrad.testing.check_grads(wrap(lambda a, b: np.sin(matmul(a, b))), (a, b), order=1, modes=["rev"])
 
     def test_vmap_of_grad(self, wrap):

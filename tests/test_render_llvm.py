@@ -1,51 +1,65 @@
-"""Kernels as LLVM assembly: every operation, every form of loop, tails of every length, nothing read beyond an end."""
+"""Kernels as LLVM assembly: tails of every length, nothing touched beyond an end, what the text looks like.
+
+What each operation answers is tested for all renderers in test_renderers.
+"""
 
 import ctypes
 import itertools
 import mmap
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fgrad.compile.engine import compile_text, load_object
-from fgrad.compile.nests import Builder, Kernel
+from fgrad.compile.nests import Builder, Kernel, Value
 from fgrad.compile.render_llvm import module, render
-from fgrad.compile.render_python import function
-from fgrad.compile.scalars import FLOATS, INTEGERS, SIGNED, TYPES, UNSIGNED, dtype_of, size_of
+from fgrad.compile.scalars import FLOATS, INTEGERS, TYPES, dtype_of, size_of
 
 NATIVE = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_int64)
-WIDTHS = [16, 32]
-_libc = ctypes.CDLL(None, use_errno=True)
+WIDTHS = [16, 32, 64]
+PAGE = mmap.PAGESIZE
+_libc = ctypes.CDLL(None)
 
 
-class Guarded:
-    """Copies of arrays that end at an unreadable page, or begin behind one, aligned to their elements only."""
+class Memory:
+    """Room for arrays that end at an unreadable page, or begin behind one; aligned to their elements only."""
 
-    def __init__(self):
-        self.maps = []
+    def __init__(self, pages: int = 2) -> None:
+        self.pages = pages
+        self.memory = mmap.mmap(-1, (pages + 2) * PAGE)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        for guard in (start, start + (pages + 1) * PAGE):
+            assert _libc.mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(PAGE), 0) == 0
 
-    def copy(self, array, at_end=True):
-        page = mmap.PAGESIZE
-        pages = -(-array.nbytes // page) + 2
-        memory = mmap.mmap(-1, pages * page)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        for guard in (start, start + (pages - 1) * page):
-            assert _libc.mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(page), 0) == 0
-        self.maps.append((memory, start, pages * page))
-        offset = (pages - 1) * page - array.nbytes if at_end else page
-        made = np.frombuffer(memory, array.dtype, array.size, offset)
-        made[...] = array.ravel()
+    def copy(self, array: np.ndarray, at_end: bool) -> np.ndarray:
+        assert array.nbytes <= self.pages * PAGE
+        offset = (self.pages + 1) * PAGE - array.nbytes if at_end else PAGE
+        made = np.frombuffer(self.memory, array.dtype, array.size, offset)
+        made[...] = array
         return made
 
 
-def compiled(kernel: Kernel, vector_bytes: int = 32, level: int = 0):
-    """The kernel as a function of arrays; gives the status and the call's words."""
-    name = f"{kernel.name}_{vector_bytes}"
-    text = render(kernel, vector_bytes).replace(kernel.name, name)
-    native = NATIVE(load_object(compile_text(text, level), [name])[name])
+MEMORIES = [Memory() for _ in range(4)]
 
-    def run(*arrays, begin=0, end=0, dims=()):
-        operands = (ctypes.c_void_p * (len(arrays) + 1))(*[a.ctypes.data for a in arrays])
+
+def guarded(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Copies of the arrays, each in memory of its own: at its end, and at its beginning."""
+    for at_end in (True, False):
+        yield [memory.copy(a, at_end) for memory, a in zip(MEMORIES, arrays, strict=False)]
+
+
+Run = Callable[..., tuple[int, int, int]]
+
+
+def compiled(kernel: Kernel, vector_bytes: int) -> Run:
+    """The kernel as a function of arrays; gives its status and the two words about a failure."""
+    image = compile_text(render(kernel, vector_bytes), level=0)
+    native = NATIVE(load_object(image, [kernel.name])[kernel.name])
+
+    def run(arrays: list[np.ndarray], begin: int, end: int, *dims: int) -> tuple[int, int, int]:
+        operands = (ctypes.c_void_p * len(arrays))(*[a.ctypes.data for a in arrays])
         words = (ctypes.c_int64 * 8)()
         sizes = (ctypes.c_int64 * (len(dims) + 1))(*dims)
         status = native(*[ctypes.addressof(a) for a in (words, operands, sizes)], begin, end)
@@ -54,20 +68,290 @@ def compiled(kernel: Kernel, vector_bytes: int = 32, level: int = 0):
     return run
 
 
-def agree(kernel: Kernel, arrays, begin, end, dims=(), exact=True, widths=WIDTHS):
-    """The kernel does to (guarded copies of) the arrays what it does as Python, at every width."""
-    expected = [a.copy() for a in arrays]
-    with np.errstate(all="ignore"):
-        told = function(kernel)(*[a.view(np.uint8) if a.dtype == bool else a for a in expected], dims, begin, end)
-    for width, at_end in itertools.product(widths, (True, False)):
-        guard = Guarded()
-        got = [guard.copy(a, at_end) for a in arrays]
-        assert compiled(kernel, width)(*got, begin=begin, end=end, dims=dims) == told
-        for g, e in zip(got, expected, strict=True):
-            if exact:
-                np.testing.assert_array_equal(g, e)
-                if g.dtype.kind == "f":
-                    np.testing.assert_array_equal(np.signbit(g[g == 0]), np.signbit(e[e == 0]))
+def numbers(type: str, n: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    if type == "bool":
+        return rng.random(n) < 0.5
+    return rng.standard_normal(n).astype(dtype_of(type)) if type in FLOATS else rng.integers(1, 99, n, dtype_of(type))
+
+
+def elementwise(types: list[str], results: list[str], compute: Callable[..., list[Value]]) -> Kernel:
+    k = Builder()
+    inputs = [k.buffer(type, "in") for type in types]
+    outputs = [k.buffer(type, "out") for type in results]
+    with k.vector(k.begin, k.end) as i:
+        for buffer, value in zip(outputs, compute(k, *[k.load(b, i) for b in inputs]), strict=True):
+            k.store(buffer, i, value)
+    return k.finish()
+
+
+# ------------------------------------------------------------------------------------------------------------- tails
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("type", TYPES)
+def test_tails_of_every_length(type: str, width: int) -> None:
+    run = compiled(elementwise([type, type], [type], lambda k, x, y: [k.op("max", x, y)]), width)
+    for n in range(2 * 2 * width // size_of(type) + 2):
+        x, y = numbers(type, n, 1), numbers(type, n, 2)
+        for arrays in guarded(x, y, np.zeros(n, x.dtype)):
+            assert run(arrays, 0, n)[0] == 0
+            np.testing.assert_array_equal(arrays[2], np.maximum(x, y))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    "wide, narrow", [("f32", "bool"), ("f64", "bool"), ("f64", "f32"), ("i64", "i8"), ("f32", "u16")]
+)
+def test_tails_of_mixed_widths(wide: str, narrow: str, width: int) -> None:
+    def compute(k: Builder, x: Value, y: Value) -> list[Value]:
+        return [k.add(x, k.cast(y, wide)), k.op("lt", x, k.cast(y, wide)), y]
+
+    run = compiled(elementwise([wide, narrow], [wide, "bool", narrow], compute), width)
+    spare = Memory()
+    for n in range(4 * width // size_of(wide) + 2):
+        x, y = numbers(wide, n, 1), numbers(narrow, n, 2)
+        for at_end, arrays in zip((True, False), guarded(x, y, x, np.zeros(n, bool)), strict=True):
+            arrays.append(spare.copy(np.zeros(n, y.dtype), at_end))
+            assert run(arrays, 0, n)[0] == 0
+            np.testing.assert_array_equal(arrays[2], x + y.astype(x.dtype))
+            np.testing.assert_array_equal(arrays[3], x < y.astype(x.dtype))
+            np.testing.assert_array_equal(arrays[4], y)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_part_of_the_axis_writes_that_part_only(width: int) -> None:
+    kernel = elementwise(["f32"], ["f32"], lambda k, x: [k.mul(x, x)])
+    run = compiled(kernel, width)
+    x = numbers("f32", 100)
+    for begin, end in itertools.product(range(0, 100, 7), range(0, 101, 9)):
+        out = np.full(100, -1, np.float32)
+        assert run([x, out], begin, end)[0] == 0
+        expected = np.full(100, -1, np.float32)
+        expected[begin:end] = x[begin:end] ** 2
+        np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("n", range(18))
+def test_known_extents(n: int, width: int) -> None:
+    k = Builder()
+    x, o, total = k.buffer("f32", "in"), k.buffer("f32", "out"), k.buffer("f32", "out")
+    with k.serial(k.begin, k.end) as row:
+        first = k.mul(row, k.const(n, "i64"))
+        acc = k.accumulator("add", k.const(0, "f32"))
+        with k.vector(k.const(0, "i64"), k.const(n, "i64")) as j:
+            value = k.load(x, k.add(first, j))
+            k.store(o, k.add(first, j), k.op("neg", value))
+            k.update(acc, value)
+        k.store(total, row, k.read(acc))
+    run = compiled(k.finish(), width)
+    a = np.arange(5 * n, dtype=np.float32)
+    for arrays in guarded(a, 0 * a, np.zeros(5, np.float32)):
+        assert run(arrays, 0, 5)[0] == 0
+        np.testing.assert_array_equal(arrays[1], -a)
+        np.testing.assert_array_equal(arrays[2], a.reshape(5, n).sum(axis=1))
+
+
+# ------------------------------------------------------------------------------------------------------------ memory
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("type", ["bool", "u8", "i16", "f32", "f64"])
+@pytest.mark.parametrize("stride", [-3, -1, 2, 5])
+def test_strides(stride: int, type: str, width: int) -> None:
+    k = Builder()
+    x, back, gap = k.buffer(type, "in"), k.buffer(type, "out"), k.buffer("i64", "in")
+    with k.vector(k.begin, k.end) as i:
+        there = k.affine([(i, k.const(stride, "i64"))], k.load(gap, k.const(0, "i64")))
+        k.store(back, there, k.load(x, there))
+    run = compiled(k.finish(), width)
+    for n in range(1, 40):
+        size = (n - 1) * abs(stride) + 1
+        start = 0 if stride > 0 else size - 1
+        a = numbers(type, size)
+        for arrays in guarded(a, np.zeros(size, a.dtype), np.array([start])):
+            assert run(arrays, 0, n)[0] == 0
+            expected = np.zeros(size, a.dtype)
+            expected[:: abs(stride)] = a[:: abs(stride)]
+            np.testing.assert_array_equal(arrays[1], expected)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("type", ["bool", "i8", "u16", "i32", "f32", "f64"])
+def test_masked_lanes_touch_no_memory(type: str, width: int) -> None:
+    """A window of a longer loop: outside of it, indices point far beyond both ends of the operands."""
+    k = Builder()
+    x, o, window = k.buffer(type, "in"), k.buffer(type, "out"), k.buffer("i64", "in")
+    low, high = k.load(window, k.const(0, "i64")), k.load(window, k.const(1, "i64"))
+    with k.vector(k.begin, k.end) as i:
+        inside = k.op("and", k.op("ge", i, low), k.op("lt", i, high))
+        far = k.mul(k.sub(i, low), k.const(1, "i64"))
+        value = k.load(x, far, inside, k.const(1, type))
+        k.store(o, far, k.op("max", value, value), inside)
+    run = compiled(k.finish(), width)
+    for n, length in itertools.product((1, 5, 8, 20, 67, 130), (0, 1, 7, 33)):
+        for begin in (-length, -2, 0, 3, n - length, n - 1):
+            a = numbers(type, length)
+            seen = range(max(0, -begin), max(0, min(length, n - begin)))
+            for arrays in guarded(a, np.zeros(length, a.dtype), np.array([begin, begin + length])):
+                assert run(arrays, 0, n)[0] == 0
+                expected = np.zeros(length, a.dtype)
+                expected[list(seen)] = a[list(seen)]
+                np.testing.assert_array_equal(arrays[1], expected)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("type", ["bool", "i16", "f32", "f64"])
+def test_gather_and_scatter(type: str, width: int) -> None:
+    k = Builder()
+    x, where, o, wanted = k.buffer(type, "in"), k.buffer("i64", "in"), k.buffer(type, "out"), k.buffer("bool", "in")
+    with k.vector(k.begin, k.end) as i:
+        index, mask = k.load(where, i), k.load(wanted, i)
+        k.store(o, index, k.load(x, index, mask, k.const(0, type)), mask)
+    run = compiled(k.finish(), width)
+    rng = np.random.default_rng(0)
+    for n in range(0, 70, 3):
+        a, mask = numbers(type, n), rng.random(n) < 0.7
+        index = np.where(mask, rng.permutation(n), 1 << 40)  # nothing is there
+        for arrays in guarded(a, index, np.zeros(n, a.dtype), mask):
+            assert run(arrays, 0, n)[0] == 0
+            expected = np.zeros(n, a.dtype)
+            expected[index[mask]] = a[index[mask]]
+            np.testing.assert_array_equal(arrays[2], expected)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_in_place(width: int) -> None:
+    run = compiled(elementwise(["i32", "i32"], ["i32"], lambda k, x, y: [k.sub(k.add(x, x), y)]), width)
+    for n in range(70):
+        x, y = numbers("i32", n, 1), numbers("i32", n, 2)
+        for a, b in guarded(x, y):
+            assert run([a, b, a], 0, n)[0] == 0
+            np.testing.assert_array_equal(a, 2 * x - y)
+
+
+# -------------------------------------------------------------------------------------------------------- reductions
+
+
+def reduction(kind: str, type: str, start: Any) -> Kernel:
+    k = Builder()
+    x, o = k.buffer(type, "in"), k.buffer(type, "out")
+    acc = k.accumulator(kind, k.const(start, type))
+    with k.vector(k.begin, k.end) as i:
+        k.update(acc, k.load(x, i))
+    k.store(o, k.const(0, "i64"), k.read(acc))
+    return k.finish()
+
+
+NUMPY = {
+    "add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum, "and": np.bitwise_and, "or": np.bitwise_or,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    "kind, type",
+    [
+        *[(kind, type) for kind in ("add", "mul", "max", "min") for type in (*FLOATS, *INTEGERS)],
+        *[(kind, type) for kind in ("and", "or") for type in ("bool", "i8", "u32", "i64")],
+    ],
+)
+def test_reductions_of_every_length(kind: str, type: str, width: int) -> None:
+    start = {"max": -3, "min": 5}.get(kind, 1) if type not in ("u8", "u16", "u32", "u64") else 1
+    run = compiled(reduction(kind, type, start), width)
+    for n in range(8 * width // size_of(type) + 2):
+        a = numbers(type, n)
+        expected = NUMPY[kind].reduce(a, initial=dtype_of(type).type(start), dtype=a.dtype)
+        for arrays in guarded(a, np.zeros(1, a.dtype)):
+            assert run(arrays, 0, n)[0] == 0
+            if type in FLOATS:
+                scale = np.abs(a).sum() if kind == "add" else abs(expected)
+                assert abs(arrays[1][0] - expected) <= 4 * n * np.finfo(a.dtype).eps * scale
             else:
-                np.testing.assert_allclose(g, e, rtol=1e-5 if g.dtype == np.float32 else 1e-12)
-        del got, g
+                assert arrays[1][0] == expected
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("type", FLOATS)
+@pytest.mark.parametrize("kind", ["max", "min"])
+def test_a_nan_wins_wherever_it_is(kind: str, type: str, width: int) -> None:
+    run = compiled(reduction(kind, type, 0), width)
+    for n in (1, 7, 37, 70):
+        for place in range(n):
+            a = np.arange(n, dtype=dtype_of(type))
+            a[place] = np.nan
+            out = np.zeros(1, a.dtype)
+            run([a, out], 0, n)
+            assert np.isnan(out[0])
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_sum_of_negative_zeros_is_one(width: int) -> None:
+    run = compiled(reduction("add", "f32", -0.0), width)
+    for n in (0, 1, 5, 40):
+        out = np.ones(1, np.float32)
+        run([np.full(n, -0.0, np.float32), out], 0, n)
+        assert out[0] == 0 and np.signbit(out[0])
+
+
+# ------------------------------------------------------------------------------------------------------------ checks
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_check_tells_of_the_first_iteration_that_fails(width: int) -> None:
+    k = Builder()
+    x, where, o = k.buffer("f32", "in"), k.buffer("i64", "in"), k.buffer("f32", "out")
+    size = k.dim(1000)
+    with k.vector(k.begin, k.end) as i:
+        index = k.load(where, i)
+        k.check(k.op("and", k.op("ge", index, k.const(0, "i64")), k.op("lt", index, size)), index, size)
+        k.store(o, i, k.load(x, index))
+    run = compiled(k.finish(), width)
+    a = numbers("f32", 50)
+    for n in range(1, 45):
+        index = np.arange(n) % 50
+        for arrays in guarded(a, index, np.zeros(n, np.float32)):
+            assert run(arrays, 0, n, 50) == (0, 0, 0)
+            np.testing.assert_array_equal(arrays[2], a[index])
+        for place in range(0, n, 3):
+            wrong = index.copy()
+            wrong[place], wrong[-1] = -7 - place, min(wrong[-1], -7 - place)
+            for arrays in guarded(a, wrong, np.zeros(n, np.float32)):
+                assert run(arrays, 0, n, 50) == (1, wrong[place], 50)
+
+
+# -------------------------------------------------------------------------------------------------------------- text
+
+
+def test_the_text_of_a_kernel_is_always_the_same() -> None:
+    texts = {render(elementwise(["f32", "bool"], ["f32"], lambda k, x, y: [k.select(y, x, x)])) for _ in range(3)}
+    assert len(texts) == 1
+
+
+def test_a_module_holds_several_kernels() -> None:
+    kernels = [
+        elementwise(["f32"], ["f32"], lambda k, x: [k.op("sqrt", x)]),
+        elementwise(["f64"], ["f64"], lambda k, x: [k.op("sqrt", x)]),
+    ]
+    names = [kernel.name for kernel in kernels]
+    addresses = load_object(compile_text(module(kernels)), names)
+    assert len(set(addresses.values())) == 2
+
+
+def test_neighbours_are_loaded_as_vectors_and_uniform_values_stay_scalars() -> None:
+    k = Builder()
+    x, y, o = k.buffer("f32", "in"), k.buffer("f32", "in"), k.buffer("f32", "out")
+    with k.serial(k.begin, k.end) as row, k.vector(k.const(0, "i64"), k.dim(100)) as j:
+        at = k.add(k.mul(row, k.dim(100)), j)
+        k.store(o, at, k.mul(k.load(x, at), k.load(y, row)))
+    text = render(k.finish())
+    assert "load <16 x float>, ptr" in text
+    assert text.count("= load float, ptr") == 1  # y[row], once a row
+    assert "i64>" not in text  # no vector of indices
+
+
+def test_machines_without_masked_instructions_get_none() -> None:
+    kernel = elementwise(["f32"], ["f32"], lambda k, x: [k.op("abs", x)])
+    assert "masked" in render(kernel, 32)
+    assert "masked" not in render(kernel, 16)

@@ -87,6 +87,10 @@ class _CustomRule:
             args.insert(i, a)
         return args
 
+    def _same(self, other: Any) -> bool:
+        """Whether the rules of `other` are taken to call this function again, so that its own wait until needed."""
+        return other is self
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         fixed, moving = self._split(args, kwargs)
         leaves, treedef = tree.flatten(tuple(moving))
@@ -94,7 +98,7 @@ class _CustomRule:
         if not any(type(x) is Tracer for x in leaves):
             return self.fun(*args, **kwargs)
         self._check_rules()
-        make = self._postponed if any(f is self for f in _under_way.functions) else self._programs
+        make = self._postponed if any(self._same(f) for f in _under_way.functions) else self._programs
         captured, params, out_tree = make(fixed, treedef, [signature(x) for x in leaves])
         out = self.region(*captured, *leaves, **params)
         return tree.unflatten(out_tree, [out] if len(params["jaxpr"].outputs) == 1 else list(out))

@@ -80,6 +80,13 @@ def _type(spec: Any) -> ShapedArray:
     return shaped(tuple(spec.shape), spec.dtype)
 
 
+class _WithRule(custom_vjp):
+    """A call with a rule. Rules are often made anew at each call, and call the function that made them."""
+
+    def _same(self, other: Any) -> bool:
+        return isinstance(other, _WithRule)
+
+
 @lru_cache(512)
 def _function(
     kernel: Compiled, types: tuple[ShapedArray, ...], treedef: Any, rule: Callable[..., Any] | None, vectorized: bool
@@ -102,6 +109,6 @@ def _function(
         return rule(*residuals, cotangents)
 
     call.__name__ = name_of(kernel.function)
-    made = custom_vjp(call)
+    made = _WithRule(call)
     made.defvjp(forward, backward)
     return made

@@ -24,7 +24,7 @@ Python (dims[0] is its number there, dims[1] the address), which keeps the excep
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -32,8 +32,10 @@ import numpy as np
 
 from ..core.ir import Eqn, Literal
 from . import callbacks
+from .plan import Item, Thunk
 from .render_python import load
 
+_COST = 1000.0  # nanoseconds, for want of knowledge: little enough to stay on the calling thread
 _lock = threading.RLock()
 _compiled: dict[Any, Any] = {}  # cfuncs, which own their machine code
 
@@ -58,6 +60,18 @@ def native_call(e: Eqn, keep: list[Any]) -> tuple[int, tuple[int, ...], int]:
         (registration.number, callbacks.ADDRESS, *dims),
         int(np.prod(e.params["lanes"], dtype=int)),
     )
+
+
+def numba_item(e: Eqn, keep: list[Any]) -> Item:
+    """The item of an equation, run in one piece by the calling thread, where exceptions are looked for."""
+    address, dims, extent = native_call(e, keep)
+    reads = callbacks.variables(e)
+
+    def thunk(slot: Callable[[Any], int], address_of: Callable[[Any], int]) -> Thunk:
+        operands = tuple([slot(a) for a in (*reads, *e.outputs)])
+        return Thunk(address, operands, dims, extent, max(extent, 1), _COST)
+
+    return Item(f"Numba: {e.params['function']}", reads, e.outputs, thunk, cost=_COST, eqn=e)
 
 
 def _source(e: Eqn) -> tuple[str, list[int], tuple[Any, ...]]:

@@ -107,6 +107,16 @@ _define(prelude.copysign, lambda x, y: x)(_intrinsic("copysign"))
 _define(prelude.fma, lambda a, b, c: a)(_intrinsic("fma"))
 
 
+@_define(prelude.running_sum, lambda total, x: total)
+def _running_sum(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return builder.fadd(*args, flags=("reassoc",))
+
+
+@_define(prelude.running_product, lambda total, x: total)
+def _running_product(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return builder.fmul(*args, flags=("reassoc",))
+
+
 @_define(prelude.span, lambda start, stop: types.range_state64_type)
 def _range(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return context.get_function(builtins.range, signature)(builder, args)

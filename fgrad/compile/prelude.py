@@ -22,7 +22,7 @@ import numpy as np
 __all__ = [
     *["boolean", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f32", "f64", "inf", "nan", "span", "scratch"],
     *["select", "maximum", "minimum", "quotient", "remainder", "fma", "sqrt", "floor", "ceil", "trunc", "rint"],
-    *["copysign", "popcount", "leading_zeros", "bits", "cast"],
+    *["copysign", "popcount", "leading_zeros", "bits", "cast", "running_sum", "running_product"],
 ]
 
 boolean = np.bool_
@@ -98,6 +98,16 @@ def _rounded(exact: Fraction, to: Any) -> Any:
         other = np.nextafter(near, math.inf if near < magnitude else 0.0)
         near = near if int(np.float64(near).view(np.uint64)) & 1 else float(other)
     return to(-near if exact < 0 else near)
+
+
+def running_sum(total: Any, x: Any) -> Any:
+    """total + x, where the order in which floats are added is free: compiled code adds several at a time."""
+    return total + x
+
+
+def running_product(total: Any, x: Any) -> Any:
+    """total * x, where the order is free."""
+    return total * x
 
 
 def sqrt(x: Any) -> Any:

@@ -28,7 +28,7 @@ import numpy as np
 
 from . import prelude
 from .nests import Accumulator, Assign, Block, Branch, Buffer, Check, Kernel, Loop, Store, Update, Value, Variable
-from .scalars import INTEGERS, MATH
+from .scalars import FLOATS, INTEGERS, MATH
 from .vecmath import formula
 
 # One line for each operation. "{t}" is the type of the result.
@@ -45,6 +45,9 @@ OPS: dict[str, str] = {
     "shl": "{0} << {1}", "shr": "{0} >> {1}", "popcount": "popcount({0})", "clz": "leading_zeros({0})",
     "select": "select({0}, {1}, {2})", "cast": "cast({0}, {t})", "bits": "bits({0}, {t})",
 }  # fmt: skip
+# How accumulators of floats take in one more value
+_RUNNING = {"add": "running_sum", "mul": "running_product"}
+OPS.update({name: f"{name}({{0}}, {{1}})" for name in _RUNNING.values()})
 # Numba computes with 64-bit integers, and gives signed ones for some operations: brought back to the type.
 _INTEGER_OPS = ("add", "sub", "mul", "neg", "abs", "and", "or", "xor", "not", "shl", "shr")
 _WIDENED = {**{t: _INTEGER_OPS for t in INTEGERS if t not in ("i64", "u64")}, "u64": ("neg", "abs", "not")}
@@ -242,8 +245,9 @@ class _Writer:
         elif isinstance(s, Accumulator | Variable):
             self.line(f"{_place(s)} = {self.name(s.start)}")
         elif isinstance(s, Update):
-            text = self.operation(s.accumulator.kind, s.accumulator.type, _place(s.accumulator), self.name(s.value))
-            self.line(f"{_place(s.accumulator)} = {text}")
+            a = s.accumulator
+            kind = _RUNNING.get(a.kind, a.kind) if a.type in FLOATS else a.kind
+            self.line(f"{_place(a)} = {self.operation(kind, a.type, _place(a), self.name(s.value))}")
         elif isinstance(s, Assign):
             self.line(f"{_place(s.variable)} = {self.name(s.value)}")
         else:

@@ -82,7 +82,7 @@ def padtype_to_pads(
     if kind == "VALID":
         return [(0, 0)] * len(in_shape)
     if kind not in ("SAME", "SAME_LOWER"):
-        what = "the padding must be 'VALID', 'SAME', 'SAME_LOWER' or one (low, high) per spatial axis"
+        what = "the padding must be 'VALID', 'SAME', 'SAME_LOWER' or one (low, high) per axis"
         raise ShapeError(message(what, got=repr(padding), do="choose one of these"))
     pads = []
     for n, k, s in zip(in_shape, window_shape, window_strides, strict=True):

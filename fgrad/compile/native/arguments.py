@@ -35,6 +35,7 @@ from .layout import (
     FLAGS_USABLE,
     FLOAT,
     INT,
+    LEAF_BEGIN,
     LEAF_BYTES,
     LEAF_OBJECT,
     LEAF_SIZE,
@@ -49,10 +50,10 @@ from .layout import (
     NODE_OBJECT,
     NODE_SHAPE,
     NODE_SIZE,
+    NODE_SLOT,
     NODE_TYPE,
     OBJECT_TYPE,
-    PROGRAM_INPUT_COUNT,
-    PROGRAM_INPUTS,
+    PROGRAM_LEAF_COUNT,
     PROGRAM_LEAVES,
     SAME,
     SCALAR,
@@ -80,19 +81,6 @@ PyList_Size = extern("i64 PyList_Size(i64)")
 PyList_GetItem = extern("i64 PyList_GetItem(i64 list, i64 index)")
 PyDict_Size = extern("i64 PyDict_Size(i64)")
 PyDict_GetItemWithError = extern("i64 PyDict_GetItemWithError(i64 dict, i64 key)")
-
-
-@native("i64(i64 context, i64 number)")
-def leaf_record(context, number):
-    """The record of a leaf in a context."""
-    return context + load_i64(load_i64(context + CONTEXT_PROGRAM) + PROGRAM_LEAVES) + LEAF_BYTES * number
-
-
-@native("void(i64 context, i64 number, i64 address)")
-def set_input(context, number, address):
-    """Point the slot of a leaf to its memory."""
-    inputs = load_i64(load_i64(context + CONTEXT_PROGRAM) + PROGRAM_INPUTS)
-    store_i64(context + load_i64(inputs + 8 * number), address)
 
 
 @native("i64(i64 state, i64 node, i64 object, i64 context)")
@@ -160,29 +148,28 @@ def match_array(node, object, context):
             return MISMATCH
         if PyObject_RichCompareBool(dtype, known, EQUAL) != 1:
             return MISMATCH
-    hold(context, load_i64(node + NODE_LEAF), object, load_i64(object + ARRAY_DATA), load_i64(node + NODE_SIZE))
+    hold(node, object, load_i64(object + ARRAY_DATA), context)
     return 1
 
 
-@native("void(i64 context, i64 number, i64 object, i64 address, i64 size)")
-def hold(context, number, object, address, size):
-    """Let a slot point into an object, and own the object meanwhile."""
+@native("void(i64 node, i64 object, i64 address, i64 context)")
+def hold(node, object, address, context):
+    """Let the slot of a leaf point into an object, and own the object meanwhile."""
     Py_IncRef(object)
-    leaf = leaf_record(context, number)
+    leaf = context + load_i64(node + NODE_LEAF)
     store_i64(leaf + LEAF_OBJECT, object)
-    store_i64(leaf + LEAF_SIZE, size)
-    set_input(context, number, address)
+    store_i64(leaf + LEAF_SIZE, load_i64(node + NODE_SIZE))
+    store_i64(leaf + LEAF_BEGIN, address)
+    store_i64(context + load_i64(node + NODE_SLOT), address)
 
 
 @native("i64(i64 state, i64 kind, i64 node, i64 object, i64 context)")
 def match_number(state, kind, node, object, context):
     """`match` for a NumPy scalar, whose value stays where it is, and for a Python number, which is copied."""
-    number = load_i64(node + NODE_LEAF)
     if kind == SCALAR:
-        hold(context, number, object, object + SCALAR_VALUE, load_i64(node + NODE_SIZE))
+        hold(node, object, object + SCALAR_VALUE, context)
         return 1
-    leaf = leaf_record(context, number)
-    value = leaf + LEAF_VALUE
+    value = context + load_i64(node + NODE_LEAF) + LEAF_VALUE
     if kind == FLOAT:
         if load_i64(node + NODE_SIZE) == 8:
             store_f64(value, PyFloat_AsDouble(object))
@@ -198,7 +185,7 @@ def match_number(state, kind, node, object, context):
     else:
         store_f64(value, PyComplex_RealAsDouble(object))
         store_f64(value + 8, PyComplex_ImagAsDouble(object))
-    set_input(context, number, value)
+    store_i64(context + load_i64(node + NODE_SLOT), value)
     return 1
 
 
@@ -246,8 +233,9 @@ def match_call(state, entry, args, positional, names):
 @native("void(i64 context)")
 def drop_leaves(context):
     """Let the arguments go; any code may run then, so the record is emptied first."""
-    leaf = leaf_record(context, 0)
-    for _ in range(load_i64(load_i64(context + CONTEXT_PROGRAM) + PROGRAM_INPUT_COUNT)):
+    program = load_i64(context + CONTEXT_PROGRAM)
+    leaf = context + load_i64(program + PROGRAM_LEAVES)
+    for _ in range(load_i64(program + PROGRAM_LEAF_COUNT)):
         object = load_i64(leaf + LEAF_OBJECT)
         if object:
             store_i64(leaf + LEAF_OBJECT, 0)

@@ -6,6 +6,7 @@ program, and gives what the user gets.
 
 from .arguments import Py_DecRef, Py_IncRef, PyTuple_GetItem, drop_leaves, match_call
 from .language import (
+    call,
     extern,
     i64,
     load_i64,
@@ -22,8 +23,9 @@ from .layout import (
     ENTRY_OWNER,
     ENTRY_RESULT,
     ENTRY_UNFLATTEN,
-    PROGRAM_RESULTS,
+    PROGRAM_STATE,
     STATE_MISS,
+    STATE_RUN,
     TABLE_HEAD,
     TABLE_STATE,
 )
@@ -37,7 +39,7 @@ from .results import (
     drop_results,
     make_scalars,
 )
-from .runtime import give_context, run
+from .runtime import give_context
 from .serial import INTERRUPTED
 
 PyErr_NoMemory = extern("i64 PyErr_NoMemory()")
@@ -67,15 +69,15 @@ def execute(entry, context):
     """Run the program on the leaves in a context; a new reference to the result, or 0 with an exception."""
     status = i64(-1)
     if allocate_results(context):
-        status = i64(run(context))
+        state = load_i64(load_i64(context + CONTEXT_PROGRAM) + PROGRAM_STATE)
+        status = i64(call(load_i64(state + STATE_RUN), "i32(i64)", context))
         if status == -1:
             PyErr_NoMemory()
         elif status == 0 and not make_scalars(context):
             status = -1
     result = 0
     if status == 0:
-        program = load_i64(context + CONTEXT_PROGRAM)
-        result = build(load_i64(entry + ENTRY_RESULT), context + load_i64(program + PROGRAM_RESULTS))
+        result = build(load_i64(entry + ENTRY_RESULT), context)
     words = stack(32)
     memcpy(words, context + CONTEXT_STATUS, 32)
     drop_leaves(context)

@@ -58,7 +58,7 @@ class Entry:
         check_numbers("results", results, program.outputs)
         self.added = False
         self._flat: Dispatcher | None = None
-        self._nodes = Nodes()
+        self._nodes = Nodes(program)
         self.record = words(*[0] * (layout.ENTRY_BYTES // 8)) if reads_objects() else None
         if self.record is not None:
             self._fill()

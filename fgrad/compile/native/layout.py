@@ -94,9 +94,9 @@ CONTEXT_CLOCK = 96  # when signals were looked for, in nanoseconds
 CONTEXT_SLOTS = 128
 
 LEAF_OBJECT = 0  # held by the context while its memory is used; 0 for a number
-LEAF_BEGIN = 8  # its memory
-LEAF_SIZE = 24  # bytes
-LEAF_VALUE = 8  # a Python number, in 16 bytes instead
+LEAF_SIZE = 8  # bytes
+LEAF_BEGIN = 16  # its memory
+LEAF_VALUE = 16  # or, of a Python number, the value in 16 bytes
 LEAF_BYTES = 32
 
 RESULT_OBJECT = 0

@@ -77,6 +77,7 @@ class Library:
             layout.STATE_TRUE: id(True),
             layout.STATE_FALSE: id(False),
             layout.STATE_MISS: id(MISS),
+            layout.STATE_RUN: address["run"],
             layout.STATE_THREADS: 1,
             layout.STATE_MAIN_THREAD: threading.main_thread().ident or 0,
         }

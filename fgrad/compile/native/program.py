@@ -68,13 +68,12 @@ class NativeProgram:
         self._keep: list[Any] = [array for _, array in program.constants]
         costly = sum(thunk.cost for thunk in program.thunks) > PARALLEL
         thunks = self._thunks([Thunk(*thunk) for thunk in program.thunks], costly)
-        # The slot behind the last one takes the inputs that nothing reads.
-        leaves = layout.CONTEXT_SLOTS + 8 * (program.slots + 1 + program.slots % 2)
-        results = leaves + layout.LEAF_BYTES * len(program.inputs)
-        operands = results + layout.RESULT_BYTES * len(self.outputs)
-        inputs = [self._slot(slot if slot >= 0 else program.slots) for slot in program.inputs]
+        # One slot more: it takes the inputs that nothing reads. Leaves and results begin at multiples of 16.
+        self._leaves = layout.CONTEXT_SLOTS + 8 * (program.slots + 1 + (program.slots + 1) % 2)
+        self._results = self._leaves + layout.LEAF_BYTES * len(program.inputs)
+        operands = self._results + layout.RESULT_BYTES * len(self.outputs)
         temporaries = [x for slot, offset in program.temporaries for x in (self._slot(slot), offset)]
-        constants = [x for slot, array in program.constants for x in (self._slot(slot), array.ctypes.data)]
+        constants = [x for slot, array in program.constants for x in (self._slot(slot), address_of(array))]
         fields = {
             layout.PROGRAM_STATE: self.library.state,
             layout.PROGRAM_THUNKS: thunks,
@@ -84,14 +83,13 @@ class NativeProgram:
             layout.PROGRAM_TEMPORARY_COUNT: len(program.temporaries),
             layout.PROGRAM_CONSTANTS: self._words(constants),
             layout.PROGRAM_CONSTANT_COUNT: len(program.constants),
-            layout.PROGRAM_INPUTS: self._words(inputs),
-            layout.PROGRAM_INPUT_COUNT: len(inputs),
+            layout.PROGRAM_LEAF_COUNT: len(program.inputs),
             layout.PROGRAM_OUTPUTS: self._words([x for o in self.outputs for x in self._output(o)]),
             layout.PROGRAM_OUTPUT_COUNT: len(self.outputs),
             layout.PROGRAM_LONG: int(costly),
             layout.PROGRAM_CONTEXT_BYTES: operands + 8 * max((len(t[1]) for t in program.thunks), default=0),
-            layout.PROGRAM_LEAVES: leaves,
-            layout.PROGRAM_RESULTS: results,
+            layout.PROGRAM_LEAVES: self._leaves,
+            layout.PROGRAM_RESULTS: self._results,
             layout.PROGRAM_OPERANDS: operands,
         }
         self.address = self._words([fields.get(offset, 0) for offset in range(0, layout.PROGRAM_BYTES, 8)])
@@ -110,8 +108,17 @@ class NativeProgram:
 
     @staticmethod
     def _slot(slot: int) -> int:
-        """Where a slot is in a context."""
+        """Where a slot is in a context, in bytes."""
         return layout.CONTEXT_SLOTS + 8 * slot
+
+    def leaf(self, number: int) -> tuple[int, int]:
+        """Where the record of a leaf, and its slot, are in a context."""
+        slot = self.program.inputs[number]
+        return self._leaves + layout.LEAF_BYTES * number, self._slot(slot if slot >= 0 else self.program.slots)
+
+    def result(self, number: int) -> int:
+        """Where the record of a result is in a context."""
+        return self._results + layout.RESULT_BYTES * number
 
     def _thunks(self, thunks: list[Thunk], costly: bool) -> int:
         """The table of thunks. How a thunk is cut depends on its chunks and its cost alone."""
@@ -143,13 +150,15 @@ class NativeProgram:
     def _output(self, output: Output) -> list[int]:
         """The record of a result."""
         self._keep.append(output.dtype)
+        leaf, slot = self.leaf(output.donated) if output.donated >= 0 else (0, 0)
         fields = {
             layout.OUTPUT_SLOT: self._slot(output.slot),
             layout.OUTPUT_DTYPE: id(output.dtype),
             layout.OUTPUT_NDIM: len(output.shape),
             layout.OUTPUT_SHAPE: self._words(output.shape),
             layout.OUTPUT_SIZE: size_in_bytes(output.dtype, output.shape),
-            layout.OUTPUT_DONATED: output.donated,
+            layout.OUTPUT_DONATED: leaf,
+            layout.OUTPUT_INPUT: slot,
         }
         return [fields[offset] for offset in range(0, layout.OUTPUT_BYTES, 8)]
 
@@ -166,8 +175,8 @@ class NativeProgram:
         context = self.library.take_context(self.address)
         if not context:
             raise MemoryError
-        for slot, leaf in zip(self.program.inputs, leaves, strict=True):
-            word(context + self._slot(slot if slot >= 0 else self.program.slots)).value = address_of(leaf)
+        for number, leaf in enumerate(leaves):
+            word(context + self.leaf(number)[1]).value = address_of(leaf)
         for output, result in zip(self.outputs, results, strict=True):
             word(context + self._slot(output.slot)).value = address_of(result)
         try:

@@ -3,7 +3,7 @@
 A context owns its results until they are handed over.
 """
 
-from .arguments import Py_DecRef, Py_IncRef, leaf_record, set_input
+from .arguments import Py_DecRef, Py_IncRef
 from .language import (
     call,
     extern,
@@ -22,6 +22,7 @@ from .layout import (
     CONTEXT_PROGRAM,
     DICT,
     FLAGS_OWNED,
+    LEAF_BEGIN,
     LEAF_BYTES,
     LEAF_OBJECT,
     LEAF_SIZE,
@@ -36,12 +37,13 @@ from .layout import (
     OUTPUT_BYTES,
     OUTPUT_DONATED,
     OUTPUT_DTYPE,
+    OUTPUT_INPUT,
     OUTPUT_NDIM,
     OUTPUT_SHAPE,
     OUTPUT_SIZE,
     OUTPUT_SLOT,
-    PROGRAM_INPUT_COUNT,
-    PROGRAM_INPUTS,
+    PROGRAM_LEAF_COUNT,
+    PROGRAM_LEAVES,
     PROGRAM_OUTPUT_COUNT,
     PROGRAM_OUTPUTS,
     PROGRAM_RESULTS,
@@ -65,72 +67,89 @@ PyDict_New = extern("i64 PyDict_New()")
 PyDict_SetItem = extern("i32 PyDict_SetItem(i64 dict, i64 key, i64 value)")
 
 
-@native("i64(i64 context, i64 number)")
-def may_reuse(context, number):
+@native("i64(i64 context, i64 leaf)", cold=True)
+def may_reuse(context, leaf):
     """Whether the memory of a donated leaf may be overwritten: an array that owns it, and no other leaf sees it."""
-    leaves = leaf_record(context, 0)
-    leaf = leaf_record(context, number)
-    object = load_i64(leaf + LEAF_OBJECT)
     program = load_i64(context + CONTEXT_PROGRAM)
     state = load_i64(program + PROGRAM_STATE)
+    object = load_i64(leaf + LEAF_OBJECT)
     if object == 0 or load_i64(object + OBJECT_TYPE) != load_i64(state + STATE_ARRAY_TYPE):
         return 0
     if (i64(load_i32(object + ARRAY_FLAGS)) & FLAGS_OWNED) != FLAGS_OWNED or load_i64(object + ARRAY_BASE):
         return 0
-    inputs = load_i64(program + PROGRAM_INPUTS)
-    begin = load_i64(context + load_i64(inputs + 8 * number))
+    return not overlaps(context, leaf)
+
+
+@native("i64(i64 context, i64 leaf)")
+def overlaps(context, leaf):
+    """Whether an array shares memory with another leaf."""
+    program = load_i64(context + CONTEXT_PROGRAM)
+    begin = load_i64(leaf + LEAF_BEGIN)
     end = begin + load_i64(leaf + LEAF_SIZE)
-    for i in range(load_i64(program + PROGRAM_INPUT_COUNT)):
-        other = leaves + LEAF_BYTES * i
-        if i != number and load_i64(other + LEAF_OBJECT):
-            first = load_i64(context + load_i64(inputs + 8 * i))
-            if first < end and begin < first + load_i64(other + LEAF_SIZE):
-                return 0
-    return 1
+    other = context + load_i64(program + PROGRAM_LEAVES)
+    for _ in range(load_i64(program + PROGRAM_LEAF_COUNT)):
+        first = load_i64(other + LEAF_BEGIN)
+        crosses = first < end and begin < first + load_i64(other + LEAF_SIZE)
+        if crosses and other != leaf and load_i64(other + LEAF_OBJECT):
+            return 1
+        other += LEAF_BYTES
+    return 0
+
+
+@native("i64(i64 state, i64 output)")
+def new_array(state, output):
+    """A new ndarray for a result; 0 with an exception."""
+    new = load_i64(state + STATE_NEW_ARRAY)
+    type = load_i64(state + STATE_ARRAY_TYPE)
+    dtype = load_i64(output + OUTPUT_DTYPE)
+    ndim = i32(load_i64(output + OUTPUT_NDIM))
+    Py_IncRef(dtype)
+    return call(
+        new, "i64(i64,i64,i32,i64,i64,i64,i32,i64)", type, dtype, ndim, load_i64(output + OUTPUT_SHAPE), 0, 0, 0, 0
+    )
+
+
+@native("i64(i64 context, i64 output, i64 result)", cold=True)
+def donated_result(context, output, result):
+    """Where a result is that takes over the memory of a leaf, or a copy of it if others see it; 0 without memory."""
+    leaf = context + load_i64(output + OUTPUT_DONATED)
+    slot = context + load_i64(output + OUTPUT_INPUT)
+    address = result + RESULT_VALUE
+    if load_i64(output + OUTPUT_NDIM):
+        object = load_i64(leaf + LEAF_OBJECT)
+        if may_reuse(context, leaf):
+            Py_IncRef(object)
+            store_i64(result + RESULT_OBJECT, object)
+            return load_i64(object + ARRAY_DATA)
+        object = new_array(load_i64(load_i64(context + CONTEXT_PROGRAM) + PROGRAM_STATE), output)
+        if object == 0:
+            return 0
+        store_i64(result + RESULT_OBJECT, object)
+        address = load_i64(object + ARRAY_DATA)
+    memcpy(address, load_i64(slot), load_i64(output + OUTPUT_SIZE))
+    store_i64(slot, address)
+    return address
 
 
 @native("i64(i64 context)")
 def allocate_results(context):
-    """Memory for every result: fresh arrays, donated arguments, or a few bytes for a scalar; 0 without memory."""
+    """Memory for every result: a fresh array, a donated argument, or a few bytes for a scalar; 0 without memory."""
     program = load_i64(context + CONTEXT_PROGRAM)
     state = load_i64(program + PROGRAM_STATE)
-    inputs = load_i64(program + PROGRAM_INPUTS)
     result = context + load_i64(program + PROGRAM_RESULTS)
     output = load_i64(program + PROGRAM_OUTPUTS)
     for _ in range(load_i64(program + PROGRAM_OUTPUT_COUNT)):
-        ndim = load_i64(output + OUTPUT_NDIM)
-        donated = load_i64(output + OUTPUT_DONATED)
         address = result + RESULT_VALUE
-        copied = donated >= 0
-        if copied and ndim and may_reuse(context, donated):
-            object = load_i64(leaf_record(context, donated) + LEAF_OBJECT)
-            Py_IncRef(object)
-            store_i64(result + RESULT_OBJECT, object)
-            address = load_i64(object + ARRAY_DATA)
-            copied = 0
-        elif ndim:
-            dtype = load_i64(output + OUTPUT_DTYPE)
-            shape = load_i64(output + OUTPUT_SHAPE)
-            Py_IncRef(dtype)
-            object = call(
-                load_i64(state + STATE_NEW_ARRAY),
-                "i64(i64,i64,i32,i64,i64,i64,i32,i64)",
-                load_i64(state + STATE_ARRAY_TYPE),
-                dtype,
-                i32(ndim),
-                shape,
-                0,
-                0,
-                0,
-                0,
-            )
+        if load_i64(output + OUTPUT_DONATED):
+            address = donated_result(context, output, result)
+            if address == 0:
+                return 0
+        elif load_i64(output + OUTPUT_NDIM):
+            object = new_array(state, output)
             if object == 0:
                 return 0
             store_i64(result + RESULT_OBJECT, object)
             address = load_i64(object + ARRAY_DATA)
-        if copied:
-            memcpy(address, load_i64(context + load_i64(inputs + 8 * donated)), load_i64(output + OUTPUT_SIZE))
-            set_input(context, donated, address)
         store_i64(context + load_i64(output + OUTPUT_SLOT), address)
         result += RESULT_BYTES
         output += OUTPUT_BYTES
@@ -156,7 +175,7 @@ def make_scalars(context):
     return 1
 
 
-@native("void(i64 context)")
+@native("void(i64 context)", cold=True)
 def drop_results(context):
     """Let the results that nobody took go."""
     program = load_i64(context + CONTEXT_PROGRAM)
@@ -169,39 +188,42 @@ def drop_results(context):
         result += RESULT_BYTES
 
 
-@native("i64(i64 node, i64 results)")
-def build(node, results):
+@native("i64(i64 node, i64 context)")
+def build(node, context):
     """A new reference to what a node of the result describes; 0 with an exception."""
     kind = load_i64(node + NODE_KIND)
     if kind == RESULT:
-        record = results + RESULT_BYTES * load_i64(node + NODE_LEAF)
-        object = load_i64(record + RESULT_OBJECT)
-        store_i64(record + RESULT_OBJECT, 0)
+        result = context + load_i64(node + NODE_LEAF)
+        object = load_i64(result + RESULT_OBJECT)
+        store_i64(result + RESULT_OBJECT, 0)
         return object
     if kind == SAME:
         Py_IncRef(load_i64(node + NODE_OBJECT))
         return load_i64(node + NODE_OBJECT)
     count = load_i64(node + NODE_COUNT)
-    items = node + NODE_ITEMS
     container = PyList_New(count) if kind == LIST else PyDict_New() if kind == DICT else PyTuple_New(count)
     if container == 0:
         return 0
+    place = node + NODE_ITEMS
     for i in range(count):
-        item = build(load_i64(items + (16 * i + 8 if kind == DICT else 8 * i)), results)
-        failed = i32(0)
+        key = load_i64(place)
+        if kind == DICT:
+            place += 8
+        item = build(load_i64(place), context)
+        failed = i32(item == 0)
         if item == 0:
-            Py_DecRef(container)
-            return 0
-        if kind == LIST:
+            pass
+        elif kind == LIST:
             failed = PyList_SetItem(container, i, item)
         elif kind == DICT:
-            failed = PyDict_SetItem(container, load_i64(items + 16 * i), item)
+            failed = PyDict_SetItem(container, key, item)
             Py_DecRef(item)
         else:
             failed = PyTuple_SetItem(container, i, item)
         if failed:
             Py_DecRef(container)
             return 0
+        place += 8
     if kind == NAMED:
         return call_with(load_i64(node + NODE_OBJECT), container)
     return container

@@ -8,7 +8,19 @@ each call from within a callback, so has its own.
 import sys
 import sysconfig
 
-from .language import atomic_cas, atomic_store, call, extern, i32, i64, load_i64, memset, native, pause, store_i64
+from .language import (
+    atomic_cas,
+    atomic_store,
+    call,
+    extern,
+    i32,
+    i64,
+    load_i64,
+    memset,
+    native,
+    pause,
+    store_i64,
+)
 from .layout import (
     ARENA_HEADER,
     ARENA_NEXT,
@@ -151,17 +163,20 @@ def free_arenas(state):
 
 @native("i64(i64 program)")
 def take_context(program):
-    """A context that no other call uses, with the program's constants in their slots; 0 without memory."""
-    state = load_i64(program + PROGRAM_STATE)
+    """A context that no other call uses; 0 without memory."""
     if WITHOUT_GIL:
-        lock(state)
+        lock(load_i64(program + PROGRAM_STATE))
     context = load_i64(program + PROGRAM_CONTEXTS)
     if context:
         store_i64(program + PROGRAM_CONTEXTS, load_i64(context + CONTEXT_NEXT))
     if WITHOUT_GIL:
-        unlock(state)
-    if context:
-        return context
+        unlock(load_i64(program + PROGRAM_STATE))
+    return context if context else new_context(program)
+
+
+@native("i64(i64 program)", cold=True)
+def new_context(program):
+    """A new context, with the program's constants in their slots; 0 without memory."""
     size = load_i64(program + PROGRAM_CONTEXT_BYTES)
     context = aligned_malloc(size)
     if context == 0:
@@ -178,13 +193,12 @@ def take_context(program):
 def give_context(context):
     """Put a context back."""
     program = load_i64(context + CONTEXT_PROGRAM)
-    state = load_i64(program + PROGRAM_STATE)
     if WITHOUT_GIL:
-        lock(state)
+        lock(load_i64(program + PROGRAM_STATE))
     store_i64(context + CONTEXT_NEXT, load_i64(program + PROGRAM_CONTEXTS))
     store_i64(program + PROGRAM_CONTEXTS, context)
     if WITHOUT_GIL:
-        unlock(state)
+        unlock(load_i64(program + PROGRAM_STATE))
 
 
 @native("void(i64 program)", cold=True)

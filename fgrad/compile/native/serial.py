@@ -3,7 +3,15 @@
 import sys
 import time
 
-from .language import call, extern, i64, load_i64, native, stack, store_i64
+from .language import (
+    call,
+    extern,
+    i64,
+    load_i64,
+    native,
+    stack,
+    store_i64,
+)
 from .layout import (
     CONTEXT_CLOCK,
     STATE_MAIN_THREAD,
@@ -61,7 +69,7 @@ def interrupted(state, context):
     return raised != 0
 
 
-@native("i32(i64 state, i64 context, i64 thunk, i64 operands)")
+@native("i32(i64 state, i64 context, i64 thunk, i64 operands)", cold=True)
 def run_alone(state, context, thunk, operands):
     """A parallel thunk on the calling thread, in parts short enough for signals."""
     extent = load_i64(thunk + THUNK_EXTENT)

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import layout
 from .library import words
-from .program import size_in_bytes
+from .program import NativeProgram, size_in_bytes
 
 NUMBERS = {float: layout.FLOAT, int: layout.INT, bool: layout.BOOL, complex: layout.COMPLEX}
 NUMBER_DTYPES = {float: ("d", "f"), int: ("q", "l"), bool: ("?",), complex: ("D",)}
@@ -140,9 +140,10 @@ def build(spec: Spec, results: Sequence[Any]) -> Any:
 
 
 class Nodes:
-    """Turns specs into native nodes, which live as long as it does."""
+    """Turns specs of a program's arguments and results into native nodes, which live as long as it does."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: NativeProgram) -> None:
+        self._program = program
         self._keep: list[Any] = []
 
     def words(self, *values: int) -> int:
@@ -161,13 +162,15 @@ class Nodes:
         if isinstance(spec, Array):
             dtype, shape = self.hold(spec.dtype), spec.shape
             size = size_in_bytes(spec.dtype, shape)
-            return self.words(layout.ARRAY, id(np.ndarray), spec.leaf, size, dtype, len(shape), *shape)
+            leaf = self._program.leaf(spec.leaf)
+            return self.words(layout.ARRAY, id(np.ndarray), *leaf, size, dtype, len(shape), *shape)
         if isinstance(spec, Scalar):
-            return self.words(layout.SCALAR, self.hold(spec.type), spec.leaf, np.dtype(spec.type).itemsize)
+            leaf = self._program.leaf(spec.leaf)
+            return self.words(layout.SCALAR, self.hold(spec.type), *leaf, spec.dtype.itemsize)
         if isinstance(spec, Number):
             if spec.dtype.char not in NUMBER_DTYPES[spec.type]:
                 raise ValueError(f"no conversion of a Python {spec.type.__name__} to {spec.dtype}")
-            return self.words(NUMBERS[spec.type], id(spec.type), spec.leaf, spec.dtype.itemsize)
+            return self.words(NUMBERS[spec.type], id(spec.type), *self._program.leaf(spec.leaf), spec.dtype.itemsize)
         if isinstance(spec, Same):
             return self.words(layout.SAME, 0, self.hold(spec.value))
         if isinstance(spec, Result):
@@ -180,7 +183,7 @@ class Nodes:
     def result(self, spec: Spec) -> int:
         """The node of a result; its address."""
         if isinstance(spec, Result):
-            return self.words(layout.RESULT, 0, spec.number)
+            return self.words(layout.RESULT, 0, self._program.result(spec.number))
         if isinstance(spec, Same):
             return self.words(layout.SAME, 0, self.hold(spec.value))
         if not isinstance(spec, (Tuple, List, Dict)):

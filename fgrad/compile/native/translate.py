@@ -85,7 +85,9 @@ class Translator:
             self.lines.append("  ret void")
         parameters = ", ".join(f"{LLVM_TYPES[t]} %{n}.in" for n, t in zip(names, signature.parameters, strict=True))
         attributes = "nounwind noinline optnone" if self.native.cold else "nounwind"
-        head = f"define {linkage}{LLVM_TYPES[signature.result]} @{self.symbol(self.native)}({parameters}) {attributes} {{"
+        head = (
+            f"define {linkage}{LLVM_TYPES[signature.result]} @{self.symbol(self.native)}({parameters}) {attributes} {{"
+        )
         return "\n".join([head, "entry:", *self.entry, "  br label %start", "start:", *self.lines, "}", ""])
 
     def error(self, node: ast.AST, what: str) -> SyntaxError:

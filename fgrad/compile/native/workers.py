@@ -110,7 +110,7 @@ def cancel(state, job):
             return
 
 
-@native("i64(i64 state, i64 job)")
+@native("i64(i64 state, i64 job)", cold=True)
 def take_ticket(state, job):
     """Take and do one ticket of a job; 0 if there is none."""
     if atomic_load(job + JOB_NEXT) <= 0:
@@ -151,7 +151,7 @@ def work_waits(state):
     return 0
 
 
-@native("i64(i64 state)")
+@native("i64(i64 state)", cold=True)
 def worker(state):
     """A thread of the pool: take tickets of any job; park after a while without."""
     idle = 0
@@ -232,7 +232,7 @@ def free_job(state):
     return 0
 
 
-@native("i32(i64 state, i64 context, i64 thunk, i64 operands)")
+@native("i32(i64 state, i64 context, i64 thunk, i64 operands)", cold=True)
 def run_parallel(state, context, thunk, operands):
     """A parallel thunk on all threads that have time."""
     job = free_job(state) if load_i64(state + STATE_THREADS) > 1 else 0

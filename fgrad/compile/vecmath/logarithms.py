@@ -1,4 +1,4 @@
-"""log and its relatives.
+"""log, its relatives and the inverse hyperbolic functions.
 
 log(x) = k ln 2 + log(1 + f) with x = 2^k (1 + f), 1 + f in [√½, √2).
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..scalars import dtype_of
-from .exponentials import LN2_HIGH, LN2_LOW
-from .terms import Term, copysign, fma, horner, where
+from .exponentials import LN2_HIGH, LN2_LOW, exp
+from .terms import Term, at_most, copysign, fma, horner, sqrt, where
 
 # (log(1 + f) − f + f²/2)/f³ for √½ <= 1 + f < √2; relative to log(1 + f) below 2^-30
 _LOG = (0.33333313, -0.25000012, 0.20002073, -0.16667838, 0.14220215, -0.12408618, 0.118868425, -0.11657949, 0.06727922)
@@ -110,3 +110,46 @@ def log1p_sum(x: Term, low: Term | float, more: Term | float = 0.0) -> Term:
 
 def log1p(x: Term) -> Term:
     return copysign(log_edges(x + 1.0, log1p_sum(x, 0.0)), x)
+
+
+def log_of_sum(a: Term, b: Term, large: Term, most: float) -> Term:
+    """log(1 + a + b) for a >= 0, b >= 0; where `large` is above a bound, log(2·large)."""
+    beyond = large > most
+    w = a + b
+    low = where(beyond, large.like(0.0), where(a < b, (b - w) + a, (a - w) + b))
+    return log1p_sum(where(beyond, large, w), low, where(beyond, large.like(1.0), 0.0))
+
+
+def asinh(x: Term) -> Term:
+    """log(1 + |x| + x²/(1 + √(1 + x²)))."""
+    a = abs(x)
+    most = 2.0 ** (2 * x.format.mantissa // 2 + 7)
+    bounded = at_most(a, most)
+    b = bounded * bounded / (sqrt(fma(bounded, bounded, 1.0)) + 1.0)
+    return copysign(where(a < float("inf"), log_of_sum(bounded, b, a, most), a), x)
+
+
+def acosh(x: Term) -> Term:
+    """log(1 + t + √(t (2 + t))) with t = x − 1."""
+    most = 2.0 ** (2 * x.format.mantissa // 2 + 7)
+    t = at_most(x, most) - 1.0
+    y = log_of_sum(t, sqrt(fma(t, t, t + t)), x, most)
+    return where(x < float("inf"), where(x < 1.0, float("nan"), y), x)
+
+
+def atanh(x: Term) -> Term:
+    """½ log(1 + w) with w = 2|x|/(1 − |x|), whose rounding errors are known."""
+    a = abs(x)
+    divisor = 1.0 - a
+    inverse = 1.0 / divisor
+    w = (a + a) * inverse
+    low = (fma(-w, divisor, a + a) - w * ((1.0 - divisor) - a)) * inverse
+    y = log1p_sum(w, low) * 0.5
+    return copysign(where(a < 1.0, y, where(a == 1.0, x.like(float("inf")), float("nan"))), x)
+
+
+def logaddexp(x: Term, y: Term) -> Term:
+    """max + log(1 + e^-|x − y|)."""
+    high = where(x > y, x, y)
+    d = where(x == y, x.like(0.0), abs(x - y))
+    return high + log1p_sum(exp(-d), 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .exponentials import expm1_reduced, reduce
+from .exponentials import expm1_reduced, reduce, scale
 from .terms import Term, at_most, copysign, fma, horner, where
 
 # Up to this bound erf(x) is x + x P(x²), above 1 − e^Q(x); from the second one on it is 1.
@@ -30,6 +30,27 @@ _ERF_LARGE = {
     ),
 }  # fmt: skip
 
+# From this bound on, erfc(x) = e^-x² u R(u) with u = 1/(x + shift), up to the last one, from which on it is zero.
+_ERFC_BOUNDS = {"f32": (0.477, 10.1), "f64": (0.477, 27.3)}
+_ERFC_SHIFT = {"f32": 2.0, "f64": 3.0}
+
+# R; relative below 2^-28 and 2^-55
+_ERFC_LARGE = {
+    "f32": (
+        0.56417155, 1.1293466, 1.9524759, 3.105053, 0.4637579, 10.38347, -36.865795, 20.244976, 29.58319, -28.829613,
+    ),
+    "f64": (
+        0.5641895835430915, 1.6925687517364463, 4.795611341430571, 12.69427357949748, 30.88901138267736,
+        67.29216998467406, 124.28776386053758, 178.70483639031073, -29.283646455028293, 985.6140948025094,
+        -16997.384801876473, 129916.73262009276, -937637.2823064909, 5393046.900109769, -24654425.54887911,
+        89871154.44339061, -252633542.65163328, 526702631.0603311, -782903606.9615715, 784534633.1267953,
+        -476142179.6399886, 132601937.26205249,
+    ),
+}  # fmt: skip
+
+# d log(u R)/d log(u), roughly: what a rounding error of u does
+_ERFC_SLOPE = {"f32": (1.0, 2.5, 0.5), "f64": (1.0, 2.6, 14.4)}
+
 
 def erf_small(x: Term) -> Term:
     """erf(x) up to the first bound."""
@@ -42,3 +63,21 @@ def erf(x: Term) -> Term:
     r, exponent = reduce(horner(at_most(a, high), _ERF_LARGE[x.type]), x.format.bias)
     large = fma(-1.0 - expm1_reduced(r), exponent.bits(x.type), 1.0)
     return copysign(where(a < low, erf_small(a), large), x)
+
+
+def erfc(x: Term) -> Term:
+    """The errors of x² and u are known; they are made good in the exponent."""
+    low, high = _ERFC_BOUNDS[x.type]
+    shift = _ERFC_SHIFT[x.type]
+    a = at_most(abs(x), high)
+    square = a * a
+    divisor = a + shift
+    u = 1.0 / divisor
+    u_error = fma(-u, divisor, 1.0) - u * (a - (divisor - shift))
+    r, exponent = reduce(-square, 2 * x.format.bias)
+    r = r + fma(u_error, horner(u, _ERFC_SLOPE[x.type]), -fma(a, a, -square))
+    g = u * horner(u, _ERFC_LARGE[x.type])
+    tail = scale(fma(g, expm1_reduced(r), g), exponent)
+    large = where(x < 0.0, 2.0 - tail, tail)
+    small = fma(-x, horner(x * x, _ERF_SMALL[x.type]), 1.0 - x)
+    return where(a < low, small, large)

@@ -30,6 +30,17 @@ _COS = {
     ),
 }  # fmt: skip
 
+# (tan(r) − r)/r³ as a polynomial in r² for |r| <= π/4; relative to tan(r) below 2^-29 and 2^-59
+_TAN = {
+    "f32": (0.33333352, 0.13332585, 0.054068405, 0.021239804, 0.010943387, -4.516046e-05, 0.004442297),
+    "f64": (
+        0.333333333333334, 0.133333333333228, 0.0539682539742628, 0.021869488362545084, 0.008863238511789443,
+        0.003592094772646449, 0.0014560886774963961, 0.0005886504399466409, 0.00024451146193166527,
+        8.161969128095191e-05, 7.074425487749399e-05, -3.0079102564533395e-05, 5.233927922290374e-05,
+        -2.6104604684494435e-05, 1.020562349904176e-05,
+    ),
+}  # fmt: skip
+
 # (asin(x) − x)/x³ as a polynomial in x² for |x| <= ½; relative to asin(x) below 2^-27 and 2^-59
 _ASIN = {
     "f32": (0.16666754, 0.07495258, 0.045475237, 0.024154976, 0.042209823),
@@ -64,15 +75,34 @@ def quarters(x: Term) -> tuple[Term, Term]:
 
     Beyond 2^50 r is 0, so that sines stay in [-1, 1]; for inf and NaN it is NaN.
     """
+    n, r, turns = first_part(x)
+    r = fma(n, -_HALF_PI[1], r)
+    if x.type == "f64":
+        r = fma(n, -_HALF_PI[2], r)
+    return where(abs(x) < _FAR, r.cast(x.type), x - x), turns
+
+
+def quarters_with_error(x: Term) -> tuple[Term, Term, Term]:
+    """r, what it lacks, and n."""
+    n, first, turns = first_part(x)
+    if x.type == "f32":
+        wide = fma(n, -_HALF_PI[1], first)
+        r = wide.cast("f32")
+        error = (wide - r.cast("f64")).cast("f32")
+    else:
+        product = n * _HALF_PI[1]
+        r = first - product
+        error = ((first - r) - product) - fma(n, _HALF_PI[2], fma(n, _HALF_PI[1], -product))
+    return where(abs(x) < _FAR, r, x - x), error, turns
+
+
+def first_part(x: Term) -> tuple[Term, Term, Term]:
+    """n, x − n times the first part of π/2, both in float64, and n as an integer."""
     wide = x.cast("f64")
     shifter = wide.format.shifter
     shifted = fma(wide, 2.0 / math.pi, shifter)
     n = shifted - shifter
-    r = fma(n, -_HALF_PI[0], wide)
-    r = fma(n, -_HALF_PI[1], r)
-    if x.type == "f64":
-        r = fma(n, -_HALF_PI[2], r)
-    return where(abs(x) < _FAR, r.cast(x.type), x - x), shifted.bits("i64").cast(x.format.signed)
+    return n, fma(n, -_HALF_PI[0], wide), shifted.bits("i64").cast(x.format.signed)
 
 
 def sin_cos(r: Term) -> tuple[Term, Term]:
@@ -104,10 +134,12 @@ def cos(x: Term) -> Term:
 
 
 def tan(x: Term) -> Term:
-    r, n = quarters(x)
-    sine, cosine = sin_cos(r)
+    """r + r³ P(r²) or minus its inverse, with the rounding error of r."""
+    r, error, n = quarters_with_error(x)
+    square = r * r
+    t = fma(r * square, horner(square, _TAN[x.type]), fma(square, error, error)) + r
     even = (n & 1) == 0
-    return where(even, sine, -cosine) / where(even, cosine, sine)
+    return where(x == 0.0, x, where(even, t, -1.0) / where(even, x.like(1.0), t))
 
 
 def asin_parts(a: Term) -> tuple[Term, Term, Term]:
@@ -149,3 +181,19 @@ def atan(x: Term) -> Term:
     p = atan_unit(t)
     high, rest = _RIGHT[x.type]
     return copysign(where(big, high - (fma(t, p, -rest) + t), fma(t, p, t)), x)
+
+
+def atan2(y: Term, x: Term) -> Term:
+    """atan of the smaller by the larger of |x| and |y|, reflected into its octant."""
+    a, b = abs(x), abs(y)
+    steep = b > a
+    small, large = where(steep, a, b), where(steep, b, a)
+    t = where(small == large, where(large == 0.0, large, 1.0), small / large)
+    p = atan_unit(t)
+    high, rest = _RIGHT[x.type]
+    left = copysign(x.like(1.0), x) < 0.0
+    # multiples of π/2 from which the angle is measured, and the direction
+    corner = where(steep, x.like(1.0), where(left, x.like(2.0), 0.0))
+    t = where(steep == left, t, -t)
+    angle = fma(corner, high, fma(t, p, corner * rest) + t)
+    return copysign(angle, y)
