@@ -1,6 +1,7 @@
 """Dense linear algebra by the library: every primitive against its own NumPy definition, and its failures."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -156,3 +157,14 @@ def test_what_is_left_to_numpy(name, shape, dtype):
 def test_large_stacks_are_cut_in_pieces():
     thunk = plan_factorization("cholesky", [(1000, 8, 8)], np.dtype("f8"), {})
     assert thunk.extent == 1000 and 10 <= thunk.grain < 100
+
+
+def test_many_threads_at_once():
+    rng = np.random.default_rng(0)
+    cases = [
+        (linalg.cholesky, [positive(rng, (6,), 20, "f8")], {}),
+        (linalg.qr, [rng.random((6, 30, 20))], {"full": False}),
+    ]
+    cases += [(solves.lu, [rng.random((6, 40, 40))], LU)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda case: check(case[0], *case[1], **case[2]), cases * 20))

@@ -153,6 +153,54 @@ def test_known_extents(n: int, width: int) -> None:
         np.testing.assert_array_equal(arrays[2], a.reshape(5, n).sum(axis=1))
 
 
+def large_body(k: Builder, x: Value) -> Value:
+    """128 / (x + 64) by Newton's method: enough work for one body that does whole vectors and the rest."""
+    divisor, two, y = k.add(x, k.const(64, x.type)), k.const(2, x.type), k.const(0.01, x.type)
+    for _ in range(16):
+        y = k.mul(y, k.sub(two, k.mul(divisor, y)))
+    return k.mul(k.const(128, x.type), y)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("type", FLOATS)
+def test_large_bodies(type: str, width: int) -> None:
+    """In place, with narrow operands, reductions and a check."""
+    k = Builder()
+    x, flag, o = k.buffer(type, "in"), k.buffer("bool", "in"), k.buffer(type, "out")
+    flags, totals = k.buffer("bool", "out"), k.buffer(type, "out")
+    start = k.const(3, type)
+    total, largest = k.accumulator("add", start), k.accumulator("max", start)
+    with k.vector(k.begin, k.end) as i:
+        value, other = large_body(k, k.load(x, i)), k.load(flag, i)
+        k.check(k.op("lt", value, k.const(1000, type)), i, k.const(5, "i64"))
+        k.update(total, k.select(other, value, start))
+        k.update(largest, value)
+        k.store(o, i, value)
+        k.store(flags, i, k.op("xor", other, k.op("lt", value, start)))
+    k.store(totals, k.const(0, "i64"), k.read(total))
+    k.store(totals, k.const(1, "i64"), k.read(largest))
+    kernel = k.finish()
+    assert ("whole:" in render(kernel, width)) == (width > 16)
+    run = compiled(kernel, width)
+    near = {"rtol": 1e-5 if type == "f32" else 1e-13}
+    spare = Memory()
+    for n in range(4 * width // size_of(type) + 2):
+        a, b = numbers(type, n, 1), numbers("bool", n, 2)
+        expected = 128 / (a + 64)
+        for at_end, (y, z, totals_) in zip((True, False), guarded(a, b, np.zeros(2, a.dtype)), strict=True):
+            flags_ = spare.copy(np.zeros(n, bool), at_end)
+            assert run([y, z, y, flags_, totals_], 0, n) == (0, 0, 0)
+            np.testing.assert_allclose(y, expected, **near)
+            np.testing.assert_array_equal(flags_, b ^ (y < 3))
+            np.testing.assert_allclose(totals_[0], 3 + np.where(b, expected, 3).sum(), **near)
+            np.testing.assert_allclose(totals_[1], max([3, *expected]), **near)
+    for place in range(40):
+        a = numbers(type, 40)
+        a[place:] = np.nan  # which is not below 1000
+        out = np.zeros(40, bool)
+        assert run([a, out, a.copy(), out.copy(), np.zeros(2, a.dtype)], 0, 40) == (1, place, 5)
+
+
 # ------------------------------------------------------------------------------------------------------------ memory
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kernels import Sample, empty, ops_of, pairs, samples, special
+from kernels import Sample, empty, ops_of, pairs, special
+from made_kernels import samples
 
 from fgrad.compile import numba_kernels, prelude, render_python
 from fgrad.compile.nests import Builder

@@ -50,7 +50,7 @@ def _opaque(value: Any) -> Spec:
 def argument_leaf(number: int, x: Any) -> Spec:
     """The spec of one leaf as it came."""
     cls = type(x)
-    if cls is np.ndarray:
+    if cls is np.ndarray and x.dtype.isnative:
         return Array(number, x.dtype, x.shape)
     if cls in WEAK:
         return Number(number, cls, WEAK[cls].dtype)
@@ -59,8 +59,12 @@ def argument_leaf(number: int, x: Any) -> Spec:
     raise Opaque
 
 
-def entry_for(executable: Executable, marked: Any, out_tree: Any, static: type) -> Entry | None:
-    """A native entry for arguments like these (static ones marked by the class `static`); None where it cannot be."""
+def entry_for(executable: Executable, marked: Any, out_tree: Any, static: type, known: set[Any]) -> Entry | None:
+    """A native entry for arguments like these (static ones marked by the class `static`); None where it cannot be.
+
+    `known`: the arguments that have an entry already, to which these are added. What it does not take, such as arrays
+    that are not contiguous, comes here at every call.
+    """
     raw, in_tree = tree.flatten(marked)
     placed = tree.unflatten(in_tree, [_Leaf(i) for i in range(len(raw))])
 
@@ -77,6 +81,10 @@ def entry_for(executable: Executable, marked: Any, out_tree: Any, static: type) 
         kwargs = {k: structure(v, leaf, fixed) for k, v in placed[1].items()}
     except Opaque:
         return None
+    key = (*args, *kwargs.items())
+    if key in known:
+        return None
+    known.add(key)
     result, unflatten = result_spec(out_tree, len(executable.jaxpr.outputs))
     return Entry(args, kwargs, executable.program, result, executable.failed, unflatten)
 

@@ -228,6 +228,7 @@ class Jitted:
         self.inline = inline
         self.backend = backend
         self.calls: Any = None  # native dispatch, once there is a compiled program
+        self.known: set[Any] = set()  # the arguments that it takes
         self.fast: Callable[..., Any] = missed
         self.cache = _cache_of(fun)
         update_wrapper(self, fun, updated=())
@@ -283,7 +284,10 @@ class Jitted:
             self.calls = Dispatcher()
             self.fast = self.calls.function
         if not staged.traced_consts:
-            entry = entry_for(executable, self._marked(args, kwargs), staged.out_tree, _Static)
+            if len(self.known) >= LIMIT:
+                self.known.clear()
+                self.calls.clear()
+            entry = entry_for(executable, self._marked(args, kwargs), staged.out_tree, _Static, self.known)
             if entry is not None:
                 self.calls.add(entry)
         try:

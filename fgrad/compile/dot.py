@@ -88,7 +88,10 @@ class DotPlan(NamedTuple):
         return k == 1 or m * n * k <= SMALL
 
     def thunk(self, x: int, w: int, out: int, scale: int | None = None) -> DotThunk:
-        """The thunk for these slots; `scale`: of a scalar of the dtype that multiplies alpha, at run time."""
+        """The thunk for these slots; `scale`: of a scalar of the dtype that multiplies alpha, at run time.
+
+        Where alpha is then zero, the product counts as zero, even if it is not finite.
+        """
         call = product_call(self.product, scaled=scale is not None)
         slots = (x, w, out, scale)
         operands = tuple(slot for i in call.order if (slot := slots[i]) is not None)

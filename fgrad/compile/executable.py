@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,17 @@ from ..regions.call import execute, inlined
 from . import callbacks, code, library
 from .engine import CompileError
 from .native.program import NativeProgram, Output, Program
-from .plan import Plan, plan
+from .plan import NOWHERE, Plan, plan
 from .uniform import with_uniform_constants
 
 BACKENDS = ("native", "numba", "interpreter")
+
+
+# What becomes of a program, behind the rewrites, before it is planned
+PREPARATION: list[tuple[str, Callable[[Jaxpr], Jaxpr]]] = [
+    ("calls in place", inlined),
+    ("uniform constants", with_uniform_constants),
+]
 
 
 class KernelWarning(RuntimeWarning):
@@ -45,7 +52,9 @@ class Executable:
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[int] = (), backend: str = "native"):
         self.backend = backend
-        self.jaxpr = with_uniform_constants(inlined(jaxpr))
+        self.jaxpr = jaxpr
+        for _, rewrite in PREPARATION:
+            self.jaxpr = rewrite(self.jaxpr)
         self.donated = tuple(donated)
         self.keep: list[Any] = []  # callbacks, for as long as the program lives
         self.times: dict[str, float] = {}
@@ -55,10 +64,8 @@ class Executable:
     def prepare(self, refused: frozenset[int]) -> None:
         """Plan, compile and fill the table; equations whose origin is refused become NumPy calls."""
         start = time.perf_counter()
-        self.plan: Plan = plan(
-            self.jaxpr, self.donated, library.strided, lambda e, f: library.call_items(e, f, self.keep), refused
-        )
-        planned = time.perf_counter()
+        self.plan: Plan = planned(self.jaxpr, self.donated, self.keep, refused)
+        middle = time.perf_counter()
         items = self.plan.items
         try:
             address = code.addresses(
@@ -70,8 +77,8 @@ class Executable:
         compiled = time.perf_counter()
         self.program = NativeProgram(self.table(address))
         self.times = {
-            "plan": planned - start,
-            "code": compiled - planned,
+            "plan": middle - start,
+            "code": compiled - middle,
             "table": time.perf_counter() - compiled,
         }
 
@@ -103,7 +110,7 @@ class Executable:
         outputs = [-1] * len(plan.jaxpr.outputs)
 
         def slot(v: Any) -> int:
-            place = plan.places[plan.base(v)]
+            place = plan.places.get(plan.base(v), NOWHERE)
             if place.kind == "output" and place.number in plan.donated_to:
                 key: Any = ("input", plan.donated_to[place.number])
             else:
@@ -157,6 +164,11 @@ class Executable:
         raise failure from None
 
 
+def planned(jaxpr: Jaxpr, donated: Sequence[int], keep: list[Any], refused: frozenset[int] = frozenset()) -> Plan:
+    """The plan of a prepared program; `keep` takes what must live as long as what is made of it."""
+    return plan(jaxpr, donated, library.strided, lambda e, f: library.call_items(e, f, keep), refused)
+
+
 _KNOWN: dict[Any, Executable] = {}
 LIMIT = 512
 
@@ -175,4 +187,4 @@ def executable_of(jaxpr: Jaxpr, donated: Sequence[int] = (), backend: str = "nat
     return found
 
 
-__all__ = ["BACKENDS", "Executable", "KernelWarning", "ProgramFailure", "executable_of"]
+__all__ = ["BACKENDS", "PREPARATION", "Executable", "KernelWarning", "ProgramFailure", "executable_of", "planned"]

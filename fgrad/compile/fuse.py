@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.primitive import registry
 from ..core.types import shaped
 from .forms import ZERO, Form, axis, linear
-from .points import VIEWS, Graph, Incompatible, Node
+from .points import UPDATES, VIEWS, Graph, Incompatible, Node
 from .scalar_rules import RULES, WEIGHTS, fits
 from .scalars import FLOATS, type_name
 
@@ -38,6 +39,8 @@ DEEP = 100  # equations in one another above which they are not
 FULL = 700  # weight of a kernel that takes no more roots
 WINDOW = 12  # kernels among which a root looks for a place
 OPERANDS = 24  # of a kernel
+LARGE = 4096  # elements from which on kernels over one domain are merged although they share no data
+STREAMS = 8  # operands of a kernel that is merged so
 
 
 class Root:
@@ -91,15 +94,27 @@ class Kernel:
             for form in self.home(root.kind):
                 node.deps |= self.graph.deps_of(form)
             return node
-        if self.fuser.position.get(v, -1) >= self.position:
+        if self.fuser.position.get(self.fuser.base(v), -1) >= self.position:
             raise Incompatible
         return None
 
     def equations(self) -> list[Eqn]:
-        """The equations that it computes, as far as they are not views."""
-        found = [n.payload for n in self.graph.nodes if n.kind == "rule"]
-        found += [self.fuser.reductions[r.var] for r in self.roots if r.var in self.fuser.reductions]
-        return [self.fuser.whole[id(e)] for e in found]
+        """The equations that it computes, in the order of the program, without the views inside expressions."""
+        found = [n.payload for n in self.reached(self.roots) if n.kind == "rule"]
+        found += [self.fuser.defs[r.var] for r in self.roots]
+        found.sort(key=lambda e: self.fuser.number[id(e)])
+        return list(dict.fromkeys(self.fuser.whole[id(e)] for e in found))
+
+    def reached(self, roots: Sequence[Root]) -> list[Node]:
+        """The expressions that computing some of the roots takes."""
+        seen: dict[int, Node] = {}
+        todo = [r.node for r in roots]
+        while todo:
+            n = todo.pop()
+            if n.number not in seen:
+                seen[n.number] = n
+                todo.extend([self.known[n.payload].node] if n.kind == "value" else n.args)
+        return list(seen.values())
 
     def start(self, v: Var, kind: str) -> tuple[Form, ...]:
         """The index of an element of `v` in this domain."""
@@ -126,12 +141,32 @@ class Kernel:
                 weight += 1
         return loads, inside, weight
 
+    def turn(self) -> bool:
+        """Exchange rows and columns, if nothing depends on which is which: sums over leading axes go either way."""
+        if self.rows is None or self.columns != tuple(range(len(self.columns))):
+            return False
+        if any(r.kind not in ("reduce", "full", "all") for r in self.roots):
+            return False
+        reduced = {r.var for r in self.roots if r.kind == "reduce"}
+        if any(n.kind == "value" and n.payload in reduced for n in self.graph.nodes):
+            return False
+        self.rows, self.columns = self.columns, self.rows
+        for r in self.roots:
+            if r.kind == "reduce":
+                r.kind = "columns"
+                del self.known[r.var]
+        return True
+
+    def companion(self, loads: set[Var]) -> bool:
+        """Whether what reads other data may come along: a few streams over one large domain cost no more than apart."""
+        return prod(self.shape) >= LARGE and len(self.reads | loads) <= STREAMS
+
     def take(self, root: Root, first: bool) -> bool:
         """Add a root if it belongs here."""
         loads, inside, weight = self.relation(root.node)
         large = {v for v in loads if v.type.size > 1}
         if not first:
-            related = inside or bool(large & self.reads)
+            related = inside or bool(large & self.reads) or self.companion(loads)
             if not related or self.weight + weight > FULL or len(self.reads | loads) + len(self.roots) >= OPERANDS:
                 return False
             if root.kind == "row" and not inside:
@@ -185,9 +220,11 @@ class Fuser:
             parts = [e] if id(e) in refused else products(e)
             self.eqns += parts
             self.whole.update((id(part), e) for part in parts)
+        self.number = {id(e): i for i, e in enumerate(self.eqns)}
         self.strided = strided
         self.defs: dict[Var, Eqn] = {v: e for e in self.eqns if self.native(e) for v in e.outputs}
         self.realized: set[Var] = set()
+        self.uniform: set[Var] = set()
         self.aliases: dict[Var, Var] = {}  # reshapes of what is in memory
         self.position: dict[Var, int] = {}
         self.steps: list[Any] = []
@@ -232,6 +269,8 @@ class Fuser:
         name = e.primitive.name
         if name in RULES:
             return fits(e)
+        if name in UPDATES and e.inputs[0].type.size > max(8 * e.inputs[1].type.size, 1024):
+            return False  # written in place
         if name in VIEWS or name in REDUCTIONS:
             if any(type_name(a.type.dtype) is None for a in (*e.inputs, *e.outputs)):
                 return False
@@ -282,6 +321,8 @@ class Fuser:
             name = e.primitive.name
             reduces = name in REDUCTIONS
             inner = [a for a in e.inputs if type(a) is Var and self.inlined(a) is not None]
+            if not reduces and all(self.even(a) for a in e.inputs):
+                self.uniform.update(e.outputs)
             w = (0 if name in VIEWS else WEIGHTS.get(name, 1)) + sum(weight[a] for a in inner)
             d = 1 + max((depth[a] for a in inner), default=0)
             for v in e.outputs:
@@ -292,19 +333,24 @@ class Fuser:
                     self.realized.add(v)
                     weight[v] = depth[v] = 0
 
+    def even(self, a: Any) -> bool:
+        """Whether all elements are the same value: loops need not compute it again."""
+        return type(a) is Literal or a.type.size == 1 or a in self.uniform
+
     def costly(self, v: Var, weight: int) -> bool:
         """Whether computing `v` where it is used would repeat too much work."""
         if weight == 0:
             return False
         users = self.consumers.get(v, ())
-        if v.type.size == 1:
+        if v.type.size == 1 or v in self.uniform:
             return weight > 30 and len(users) > 1
         if len(users) > 1 and (weight > 3 or len(users) > 3):
             return True
         for e in users:
             name = e.primitive.name
             repeats = name in ("broadcast_in_dim", "gather") and e.outputs[0].type.size > v.type.size
-            if (repeats and weight > 2) or (name == "concatenate" and weight > 8):
+            spread = name in UPDATES | {"concatenate", "pad"} and e.outputs[0].type.size > v.type.size
+            if (repeats and weight > 2) or (spread and weight > 8):
                 return True
         return False
 
@@ -372,7 +418,7 @@ class Fuser:
             tall = len(k.shape) > 1 and kept == everything[len(reduced) :] and self.tall(k.shape, reduced)
             kind = "columns" if tall else "reduce"
             k.rows, k.columns = (reduced, kept) if tall else (kept, reduced)
-        elif k.columns == reduced:
+        elif k.columns == reduced or (k.rows == reduced and k.turn()):
             kind = "reduce"
         elif k.rows == reduced:
             kind = "columns"
@@ -396,8 +442,8 @@ class Fuser:
     @staticmethod
     def tall(shape: tuple[int, ...], reduced: tuple[int, ...]) -> bool:
         """Whether a reduction over leading axes is better done by chunks of rows than by blocks of columns."""
-        rows = int(np.prod([shape[a] for a in reduced]))
-        return rows >= 4096 and int(np.prod(shape)) // rows <= 8192
+        rows = prod(shape[a] for a in reduced)
+        return rows >= 4096 and prod(shape) // rows <= 8192
 
     def call(self, e: Eqn) -> None:
         for v in e.outputs:

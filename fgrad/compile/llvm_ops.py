@@ -2,9 +2,9 @@
 
     write("mul", ["%a", "%b"], "f32", "f32", 8, put)    %r = fmul <8 x float> %a, %b
 
-`put(text)` appends an instruction and gives the name of its result. Most operations are one line of `_TABLE`. LLVM's own
-conversion of floats to integers is undefined where they do not fit: x86's instructions are called by name, and other
-machines test the range first. Booleans are i1 in registers and i8 in memory.
+`put(text)` appends an instruction and gives the name of its result. Most operations are one line of `_TABLE`. LLVM's
+own conversion of floats to integers is undefined where they do not fit: x86's instructions are called by name, and
+other machines test the range first. Booleans are i1 in registers and i8 in memory.
 """
 
 from __future__ import annotations

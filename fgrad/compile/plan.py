@@ -86,6 +86,9 @@ class Place:
         return f"{self.kind} {self.number}" if self.kind != "arena" else f"arena + {self.number}"
 
 
+NOWHERE = Place("nowhere", 0, 0)  # of arrays without elements that nothing writes
+
+
 class Output(NamedTuple):
     """A result of the program: its type, and the donated input whose memory it is (-1: memory of its own)."""
 
@@ -104,7 +107,9 @@ class Plan:
         self.items = list(items)
         self.aliases = aliases
         self.places: dict[Any, Place] = {}
-        self.notes: list[str] = []
+        self.in_place: list[tuple[int, Any, Any]] = []  # number of an item, what it overwrites, by what
+        self.copied: dict[int, str] = {}  # output: why it is a copy
+        self.unused: dict[int, str] = {}  # donated input: why nothing is written there
         self.literals: list[np.ndarray] = []
         self.donated_to: dict[int, int] = {}  # output: input
         self.constants: list[Any] = list(jaxpr.consts)
@@ -149,7 +154,7 @@ class Plan:
             else:
                 source = a
                 why = "an argument" if self.places.get(a) else "returned twice"
-            self.notes.append(f"output {i}: copied, since it is {why}")
+            self.copied[i] = why
             self.items.append(copy_item(source, target))
 
     def constant(self, array: np.ndarray) -> Var:
@@ -181,7 +186,7 @@ class Plan:
                 if a in used or b in used or self.last.get(a, -1) != number or self.first.get(b) != number:
                     continue
                 place = self.places.get(a)
-                if bytes_of(a) != bytes_of(b) or item.reads.count(old) > 1:
+                if bytes_of(a) != bytes_of(b) or sum(self.base(v) is a for v in item.reads) > 1:
                     continue
                 if place is None:
                     self.group[self.root(b)] = self.root(a)
@@ -191,19 +196,22 @@ class Plan:
                 else:
                     continue
                 used |= {a, b}
-                self.notes.append(f"item {number}: {item.text}: written in place")
+                self.in_place.append((number, old, new))
+        start: dict[Any, int] = {}  # first write of each memory
+        for v, number in self.first.items():
+            start[self.root(v)] = min(number, start.get(self.root(v), number))
         for v, place in list(self.places.items()):
             if place.kind != "output" or place.number in self.donated_to:
                 continue
             for i in sorted(free):
                 x = self.inputs[i]
-                if x.type is v.type and self.last.get(x, -1) < self.first.get(v, -1):
+                if x.type is v.type and self.last.get(x, -1) < start.get(self.root(v), -1):
                     self.give(i, v)
                     free.discard(i)
                     break
         for i in sorted(free):
             type = self.inputs[i].type
-            self.notes.append(f"donated input {i}: not used, since no output of {type} can be written there")
+            self.unused[i] = f"no {type} of the results is written after its last use"
 
     def output_of(self, v: Any) -> int | None:
         place = self.places.get(v)
@@ -213,7 +221,6 @@ class Plan:
         number = self.output_of(v)
         assert number is not None
         self.donated_to[number] = i
-        self.notes.append(f"output {number}: in the memory of donated input {i}")
 
     def root(self, v: Any) -> Any:
         while v in self.group:

@@ -18,9 +18,10 @@ from .scalars import type_name
 
 Index = "tuple[Form, ...] | Form"  # a form alone is an element number in C order
 
-VIEWS = frozenset(
-    ["broadcast_in_dim", "reshape", "transpose", "rev", "pad", "concatenate", "iota", "dynamic_slice", "gather"]
-)  # equations that only move elements
+UPDATES = frozenset(["dynamic_update_slice", "dynamic_add_slice"])
+VIEWS = UPDATES | frozenset(  # equations that only move elements, or nearly
+    "broadcast_in_dim reshape transpose rev pad concatenate iota dynamic_slice gather".split()
+)
 
 
 class Incompatible(Exception):
@@ -216,6 +217,17 @@ class Graph:
         type_ = type_name(e.outputs[0].type.dtype)
         return number if type_ == "i64" else self.op("cast", number, type=type_)  # type: ignore[arg-type]
 
+    def begin(self, start: Any, last: int) -> Form:
+        """Where a window begins along an axis, clamped to [0, last]."""
+        if type(start) is Literal:
+            return Form(const=min(max(int(start.value), 0), last))
+        if last == 0:
+            return ZERO
+        s = self.at(start, (), None)
+        s = s if s.type == "i64" else self.op("cast", s, type="i64")
+        s = self.op("max", self.op("min", s, self.integer(last), type="i64"), self.integer(0), type="i64")
+        return Form(nodes=((s, 1),))
+
     def _dynamic_slice(self, e: Eqn, index: tuple[Form, ...], mask: Node | None) -> Node:
         x, *starts = e.inputs
         out = []
@@ -223,17 +235,38 @@ class Graph:
             index, x.type.shape, starts, e.params["sizes"], e.params["strides"], strict=True
         ):
             last = n - ((m - 1) * step + 1 if m else 0)
-            if type(start) is Literal:
-                begin = Form(const=min(max(int(start.value), 0), last))
-            elif last == 0:
-                begin = ZERO
-            else:
-                s = self.at(start, (), None)
-                s = s if s.type == "i64" else self.op("cast", s, type="i64")
-                s = self.op("max", self.op("min", s, self.integer(last), type="i64"), self.integer(0), type="i64")
-                begin = Form(nodes=((s, 1),))
-            out.append(form.scaled(step).plus(begin))
+            out.append(form.scaled(step).plus(self.begin(start, last)))
         return self.at(x, tuple(out), mask)
+
+    def _window(self, e: Eqn, index: tuple[Form, ...], mask: Node | None) -> tuple[Node, Node | None, Node | None]:
+        """Of an update: the old element, whether the window covers it (None: always), the element of the window."""
+        x, u, *starts = e.inputs
+        old = self.at(x, index, mask)
+        if not u.type.size:
+            return old, None, None
+        inside: Node | None = None
+        out = []
+        for form, n, start, m, step in zip(
+            index, x.type.shape, starts, u.type.shape, e.params["strides"], strict=True
+        ):
+            begin = self.begin(start, n - ((m - 1) * step + 1))
+            here, form = self.spaced(form.plus(begin.scaled(-1)), m, step)
+            inside = self.both(inside, here)
+            out.append(form)
+        return old, inside, self.at(u, tuple(out), self.both(mask, inside))
+
+    def _dynamic_update_slice(self, e: Eqn, index: tuple[Form, ...], mask: Node | None) -> Node:
+        old, inside, new = self._window(e, index, mask)
+        if new is None:
+            return old
+        return new if inside is None else self.op("select", inside, new, old, type=old.type)
+
+    def _dynamic_add_slice(self, e: Eqn, index: tuple[Form, ...], mask: Node | None) -> Node:
+        old, inside, part = self._window(e, index, mask)
+        if part is None:
+            return old
+        new = self.op("or" if old.type == "bool" else "add", old, part, type=old.type)
+        return new if inside is None else self.op("select", inside, new, old, type=old.type)
 
     def _gather(self, e: Eqn, index: tuple[Form, ...], mask: Node | None) -> Node:
         x, *indices = e.inputs
@@ -256,16 +289,8 @@ class Graph:
         inside: Node | None = None
         out = []
         for form, n, low, gap in zip(index, x.type.shape, e.params["low"], e.params["interior"], strict=True):
-            form = form.shifted(-low)
-            if gap:
-                number = self.index(form)
-                step = self.integer(gap + 1)
-                there = self.op("eq", self.op("rest", number, step, type="i64"), self.integer(0), type="bool")
-                inside = self.both(inside, there)
-                inside = self.both(inside, self.between(form, 0, (n - 1) * (gap + 1) + 1))
-                form = Form(nodes=((self.op("quot", number, step, type="i64"), 1),))
-            else:
-                inside = self.both(inside, self.between(form, 0, n))
+            here, form = self.spaced(form.shifted(-low), n, gap + 1)
+            inside = self.both(inside, here)
             out.append(form)
         if inside is None:
             return self.at(x, tuple(out), mask)
@@ -288,6 +313,15 @@ class Graph:
         for here, x in reversed(parts[:-1]):
             result = x if here is None else self.op("select", here, x, result, type=x.type)
         return result
+
+    def spaced(self, form: Form, count: int, step: int) -> tuple[Node | None, Form]:
+        """Of `count` elements that stand `step` apart from 0 on: the mask that one stands at `form`, and its number."""
+        inside = self.between(form, 0, (count - 1) * step + 1)
+        if step == 1:
+            return inside, form
+        number, by = self.index(form), self.integer(step)
+        there = self.op("eq", self.op("rest", number, by, type="i64"), self.integer(0), type="bool")
+        return self.both(inside, there), Form(nodes=((self.op("quot", number, by, type="i64"), 1),))
 
     def between(self, form: Form, low: int, high: int) -> Node | None:
         """The mask low <= form < high; None where it always holds."""

@@ -45,9 +45,8 @@ OPS: dict[str, str] = {
     "shl": "{0} << {1}", "shr": "{0} >> {1}", "popcount": "popcount({0})", "clz": "leading_zeros({0})",
     "select": "select({0}, {1}, {2})", "cast": "cast({0}, {t})", "bits": "bits({0}, {t})",
 }  # fmt: skip
-# How accumulators of floats take in one more value
-_RUNNING = {"add": "running_sum", "mul": "running_product"}
-OPS.update({name: f"{name}({{0}}, {{1}})" for name in _RUNNING.values()})
+# Accumulators of floats, which may take in their values in any order
+_RUNNING = {"add": "running_sum({0}, {1})", "mul": "running_product({0}, {1})"}
 # Numba computes with 64-bit integers, and gives signed ones for some operations: brought back to the type.
 _INTEGER_OPS = ("add", "sub", "mul", "neg", "abs", "and", "or", "xor", "not", "shl", "shr")
 _WIDENED = {**{t: _INTEGER_OPS for t in INTEGERS if t not in ("i64", "u64")}, "u64": ("neg", "abs", "not")}
@@ -80,6 +79,23 @@ def render(kernel: Kernel) -> str:
     return _module(writer)
 
 
+def module(kernels: Sequence[Kernel], comment: Callable[[Kernel], str]) -> str:
+    """The source of a module with several kernels, each behind its comment, and what they need.
+
+    # Equations, operands and a call, as lines of comment
+    def k_5f0c(p0, p1, dims, begin, end):
+        ...
+    """
+    math: dict[tuple[str, str], None] = {}
+    functions = []
+    for kernel in kernels:
+        writer = _Writer()
+        writer.kernel(kernel, [*[b.name for b in kernel.buffers], "dims", "begin", "end"])
+        math.update(writer.math)
+        functions.append("\n".join([*comment(kernel).splitlines(), *writer.lines]))
+    return _with_imports([*[helper(name, type) for name, type in math], *functions])
+
+
 def render_thunk(kernel: Kernel) -> str:
     """As `render`, with the signature of a thunk: the form that `numba_kernels` compiles.
 
@@ -103,7 +119,8 @@ def _module(writer: _Writer) -> str:
 
 def _with_imports(functions: list[str]) -> str:
     """The source of functions, behind the names of the prelude that they use."""
-    used = sorted(_PRELUDE.intersection(word for text in functions for word in re.findall(r"\w+", text)))
+    code = re.sub(r"^#.*", "", "\n".join(functions), flags=re.MULTILINE)
+    used = sorted(_PRELUDE.intersection(re.findall(r"\w+", code)))
     header = [f"from fgrad.compile.prelude import {', '.join(used)}"] if used else []
     return "\n\n\n".join([*header, *functions]) + "\n"
 
@@ -245,9 +262,11 @@ class _Writer:
         elif isinstance(s, Accumulator | Variable):
             self.line(f"{_place(s)} = {self.name(s.start)}")
         elif isinstance(s, Update):
-            a = s.accumulator
-            kind = _RUNNING.get(a.kind, a.kind) if a.type in FLOATS else a.kind
-            self.line(f"{_place(a)} = {self.operation(kind, a.type, _place(a), self.name(s.value))}")
+            kind, type, place, value = s.accumulator.kind, s.accumulator.type, _place(s.accumulator), self.name(s.value)
+            running = _RUNNING.get(kind) if type in FLOATS else None
+            self.line(
+                f"{place} = {running.format(place, value) if running else self.operation(kind, type, place, value)}"
+            )
         elif isinstance(s, Assign):
             self.line(f"{_place(s.variable)} = {self.name(s.value)}")
         else:

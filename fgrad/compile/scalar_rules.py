@@ -111,6 +111,11 @@ def _sign(k: Builder, xs: Sequence[Value], type: str, params: dict[str, Any]) ->
     return k.select(k.op("ne", x, x), x, signed) if type in FLOATS else signed
 
 
+def _population_count(k: Builder, xs: Sequence[Value], type: str, params: dict[str, Any]) -> Value:
+    """Of the absolute value, as np.bitwise_count."""
+    return k.op("popcount", k.op("abs", xs[0]) if type in SIGNED else xs[0])
+
+
 def _shift(k: Builder, x: Value, n: Value, op: str, fill: Value) -> Value:
     """x shifted by n, or `fill` where n is negative or not below the width."""
     bits = k.const(8 * size_of(x.type), x.type)
@@ -197,7 +202,7 @@ RULES: dict[str, Rule] = {
     "shift_left": _shift_left,
     "shift_right_arithmetic": _shift_right_arithmetic,
     "shift_right_logical": _shift_right_logical,
-    "population_count": _op("popcount"),
+    "population_count": _population_count,
     "clz": _op("clz"),
     "select": _op("select"),
     "convert_element_type": _convert,

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.primitive import registry
+from ..rewrites.pipeline import simplify
 
 
 def uniform(x: Any) -> bool:
@@ -23,7 +24,7 @@ def uniform(x: Any) -> bool:
 
 
 def with_uniform_constants(jaxpr: Jaxpr) -> Jaxpr:
-    """The program with uniform captured arrays replaced."""
+    """The program with uniform captured arrays replaced, and what follows from that simplified."""
     n = len(jaxpr.consts)
     kept: list[tuple[Var, Any]] = []
     eqns: list[Eqn] = []
@@ -36,4 +37,4 @@ def with_uniform_constants(jaxpr: Jaxpr) -> Jaxpr:
     if not eqns:
         return jaxpr
     inputs = [*[v for v, _ in kept], *jaxpr.inputs[n:]]
-    return Jaxpr(inputs, [*eqns, *jaxpr.eqns], jaxpr.outputs, [c for _, c in kept], jaxpr.sites)
+    return simplify(Jaxpr(inputs, [*eqns, *jaxpr.eqns], jaxpr.outputs, [c for _, c in kept], jaxpr.sites))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .ir import Jaxpr
+    from .ir import Eqn, Jaxpr
 
 
 def show(jaxpr: Jaxpr, indent: str = "") -> str:
@@ -15,35 +15,42 @@ def show(jaxpr: Jaxpr, indent: str = "") -> str:
       b:float64[3] = sin a
       in (b) }
     """
-    names: dict[Any, str] = {}
-
-    def name(v: Any) -> str:
-        if v not in names:
-            names[v] = _letters(len(names))
-        return names[v]
-
-    def atom(a: Any) -> str:
-        return f"{a.value!s}:{a.type.dtype.name}" if hasattr(a, "value") else name(a)
-
-    def typed(v: Any) -> str:
-        return f"{name(v)}:{v.type}"
-
-    lines = [f"{indent}{{ {' '.join(typed(v) for v in jaxpr.inputs)} ."]
+    names = Names(jaxpr)
+    lines = [f"{indent}{{ {' '.join(map(names.typed, jaxpr.inputs))} ."]
     for e in jaxpr.eqns:
-        plain, bodies = [], []
-        for key, value in e.params.items():
-            if hasattr(value, "eqns"):
-                bodies.append((key, value))
-            else:
-                plain.append(f"{key}={_param(value)}")
-        params = f"[{' '.join(plain)}]" if plain else ""
-        left = " ".join(typed(v) for v in e.outputs)
-        lines.append(f"{indent}  {left} = {e.primitive.name}{params} {' '.join(atom(a) for a in e.inputs)}".rstrip())
-        for key, body in bodies:
-            lines.append(f"{indent}    {key}:")
-            lines.append(show(body, indent + "      "))
-    lines.append(f"{indent}  in ({', '.join(atom(a) for a in jaxpr.outputs)}) }}")
+        lines.append(f"{indent}  {names.equation(e)}")
+        for key, body in e.params.items():
+            if hasattr(body, "eqns"):
+                lines.append(f"{indent}    {key}:")
+                lines.append(show(body, indent + "      "))
+    lines.append(f"{indent}  in ({', '.join(map(names.atom, jaxpr.outputs))}) }}")
     return "\n".join(lines)
+
+
+class Names:
+    """The names of a program's variables, in order of appearance; what it does not have is named when asked for."""
+
+    def __init__(self, jaxpr: Jaxpr):
+        self._names: dict[Any, str] = {}
+        for v in (*jaxpr.inputs, *[v for e in jaxpr.eqns for v in e.outputs]):
+            self.atom(v)
+
+    def atom(self, a: Any) -> str:
+        """`a`, or `2.0:float64`."""
+        if hasattr(a, "value"):
+            return f"{a.value!s}:{a.type.dtype.name}"
+        return self._names.setdefault(a, _letters(len(self._names)))
+
+    def typed(self, v: Any) -> str:
+        """`a:float64[3]`."""
+        return f"{self.atom(v)}:{v.type}"
+
+    def equation(self, e: Eqn) -> str:
+        """`b:float64[3] = sin a`, without the bodies of a region."""
+        plain = [f"{key}={_param(value)}" for key, value in e.params.items() if not hasattr(value, "eqns")]
+        params = f"[{' '.join(plain)}]" if plain else ""
+        left, right = " ".join(map(self.typed, e.outputs)), " ".join(map(self.atom, e.inputs))
+        return f"{left} = {e.primitive.name}{params} {right}".rstrip()
 
 
 def _letters(n: int) -> str:

@@ -109,10 +109,8 @@ class Convolution(Primitive):
         row_bytes = math.prod(y.shape[2:-1]) * math.prod(taps) * x.shape[-1] * x.itemsize
         for some, part in _blocks(images, rows, _BLOCK // row_bytes):
             y_block = ys[some, part]
-            first = part.start * strides[0]
-            x_block = xs[
-                some, first : first + extent((part.stop - part.start,), taps[:1], strides[:1], dilation[:1])[0]
-            ]
+            first, last = part.start * strides[0], (part.stop - 1) * strides[0] + (taps[0] - 1) * dilation[0]
+            x_block = xs[some, first : last + 1]
             shape = (*y_block.shape[:-2], *taps, *x_block.shape[-2:])
             if self.result == X:
                 products = np.matmul(_by_group(y_block), kernel.transpose(0, 2, 1))

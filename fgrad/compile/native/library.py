@@ -28,6 +28,9 @@ _library: list[Library] = []
 if CAN_THREAD:
     from .workers import pool_reset, pool_resize
 
+    # No child inherits a runtime half made.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
 MISS = type("Miss", (), {"__repr__": lambda self: "<MISS>", "__slots__": ()})()
 """What a dispatcher's function returns if no entry fits."""
 

@@ -19,13 +19,13 @@ def available() -> int:
     return os.cpu_count() or 1
 
 
-def _default() -> int:
-    """`FGRAD_NUM_THREADS` if it is a positive number, else one thread for each processor."""
+def default() -> int:
+    """The number of threads at the start: `FGRAD_NUM_THREADS` if it is positive, else one for each processor."""
     chosen = os.environ.get("FGRAD_NUM_THREADS", "")
     return min(int(chosen), LIMIT) if chosen.isdecimal() and int(chosen) > 0 else min(available(), LIMIT)
 
 
-_threads = [_default()]
+_threads = [default()]
 _listeners: list[Callable[[int], None]] = []
 _controllers: list[Any] = []
 

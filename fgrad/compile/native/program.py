@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
+from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import layout, pool
-from .library import library, word, words
+from .library import library, word
 
 PARALLEL = 20_000.0  # nanoseconds: a shorter thunk is one call on the calling thread
 TICKET = 5_000.0  # nanoseconds: a ticket takes at least about that
@@ -65,7 +65,7 @@ class NativeProgram:
         self.program = program
         self.outputs = [Output(*output) for output in program.outputs]
         self.library = library()
-        self._keep: list[Any] = [array for _, array in program.constants]
+        self._keep: list[Any] = [constant for _, constant in program.constants]
         costly = sum(thunk.cost for thunk in program.thunks) > PARALLEL
         thunks = self._thunks([Thunk(*thunk) for thunk in program.thunks], costly)
         # One slot more: it takes the inputs that nothing reads. Leaves and results begin at multiples of 16.
@@ -73,7 +73,7 @@ class NativeProgram:
         self._results = self._leaves + layout.LEAF_BYTES * len(program.inputs)
         operands = self._results + layout.RESULT_BYTES * len(self.outputs)
         temporaries = [x for slot, offset in program.temporaries for x in (self._slot(slot), offset)]
-        constants = [x for slot, array in program.constants for x in (self._slot(slot), address_of(array))]
+        constants = [x for slot, constant in program.constants for x in (self._slot(slot), address_of(constant))]
         fields = {
             layout.PROGRAM_STATE: self.library.state,
             layout.PROGRAM_THUNKS: thunks,
@@ -102,9 +102,9 @@ class NativeProgram:
 
     def _words(self, values: Sequence[int]) -> int:
         """Words that live as long as the program; their address."""
-        array = words(*values)
-        self._keep.append(array)
-        return ctypes.addressof(array)
+        numbers = array("q", values) or array("q", [0])
+        self._keep.append(numbers)
+        return numbers.buffer_info()[0]
 
     @staticmethod
     def _slot(slot: int) -> int:
@@ -121,22 +121,22 @@ class NativeProgram:
         return self._results + layout.RESULT_BYTES * number
 
     def _thunks(self, thunks: list[Thunk], costly: bool) -> int:
-        """The table of thunks. How a thunk is cut depends on its chunks and its cost alone."""
-        table, unseen = [], 0.0
+        """The table of thunks."""
+        slots = [self._slot(slot) for thunk in thunks for slot in thunk.operands]
+        dims = [value for thunk in thunks for value in thunk.dims]
+        next_slot, next_dim = self._words(slots), self._words(dims)
+        table: list[int] = []
+        unseen = 0.0
         for thunk in thunks:
-            chunks = -(-thunk.extent // max(thunk.grain, 1))
-            step, alone = thunk.extent, thunk.extent
-            if thunk.cost >= PARALLEL and chunks > 1:
-                ticket = min(max(TICKET, thunk.cost / TICKETS), ALONE)
-                step = thunk.grain * max(1, round(ticket * chunks / thunk.cost))
-                alone = thunk.grain * max(1, int(ALONE * chunks / thunk.cost))
+            step, alone = parts(thunk)
             unseen += max(thunk.cost, 50.0)
             look = costly and unseen >= CLOCK
-            unseen = 0.0 if look else unseen
+            if look:
+                unseen = 0.0
             fields = {
                 layout.THUNK_ADDRESS: thunk.address,
-                layout.THUNK_DIMS: self._words(thunk.dims),
-                layout.THUNK_OPERANDS: self._words([self._slot(slot) for slot in thunk.operands]),
+                layout.THUNK_DIMS: next_dim,
+                layout.THUNK_OPERANDS: next_slot,
                 layout.THUNK_COUNT: len(thunk.operands),
                 layout.THUNK_EXTENT: thunk.extent,
                 layout.THUNK_STEP: step,
@@ -145,6 +145,8 @@ class NativeProgram:
                 layout.THUNK_CLOCK: int(look),
             }
             table += [fields[offset] for offset in range(0, layout.THUNK_BYTES, 8)]
+            next_dim += 8 * len(thunk.dims)
+            next_slot += 8 * len(thunk.operands)
         return self._words(table)
 
     def _output(self, output: Output) -> list[int]:
@@ -201,6 +203,16 @@ class NativeProgram:
         return leaf.copy()
 
 
+def parts(thunk: Thunk) -> tuple[int, int]:
+    """The units of a ticket, and those of a call where one thread does all; they depend on chunks and cost alone."""
+    chunks = -(-thunk.extent // max(thunk.grain, 1))
+    if thunk.cost < PARALLEL or chunks < 2:
+        return thunk.extent, thunk.extent
+    ticket = min(max(TICKET, thunk.cost / TICKETS), ALONE)
+    step = thunk.grain * max(1, round(ticket * chunks / thunk.cost))
+    return step, thunk.grain * max(1, int(ALONE * chunks / thunk.cost))
+
+
 def size_in_bytes(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
     """The memory of a contiguous array."""
     size = dtype.itemsize
@@ -209,7 +221,7 @@ def size_in_bytes(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
     return size
 
 
-def address_of(array: np.ndarray) -> int:
+def address_of(values: np.ndarray) -> int:
     """The address of an array's first element."""
-    address: int = array.__array_interface__["data"][0]
+    address: int = values.__array_interface__["data"][0]
     return address

@@ -6,14 +6,16 @@ from functools import cache
 
 from ..scalars import MATH
 from .exponentials import cosh, exp, exp2, expm1, logistic, sinh, tanh
-from .logarithms import log, log1p, log2, log10
-from .special import erf
+from .logarithms import acosh, asinh, atanh, log, log1p, log2, log10, logaddexp
+from .powers import cbrt, hypot, pow
+from .special import erf, erfc
 from .terms import Formula, record
-from .trigonometry import acos, asin, atan, cos, sin, tan
+from .trigonometry import acos, asin, atan, atan2, cos, sin, tan
 
 _WRITTEN = (
-    *(exp, exp2, expm1, logistic, sinh, cosh, tanh, log, log2, log10, log1p, erf),
-    *(sin, cos, tan, asin, acos, atan),
+    *(exp, exp2, expm1, logistic, sinh, cosh, tanh, log, log2, log10, log1p, logaddexp),
+    *(sin, cos, tan, asin, acos, atan, atan2, asinh, acosh, atanh),
+    *(erf, erfc, pow, cbrt, hypot),
 )
 FUNCTIONS = {f.__name__: f for f in _WRITTEN}
 

@@ -33,7 +33,7 @@ _TANH = {
 }  # fmt: skip
 
 # (2^r − 1)/r for |r| <= ½; relative to 2^r below 2^-28 and 2^-57
-_EXP2 = {
+EXP2 = {
     "f32": (0.6931472, 0.24022648, 0.055503596, 0.0096185, 0.0013390977, 0.00015328922),
     "f64": (
         0.6931471805599453, 0.2402265069591011, 0.05550410866482175, 0.009618129107600628, 0.0013333558146536083,
@@ -99,7 +99,7 @@ def exp2(x: Term) -> Term:
     f = x.format
     shifted = x + (f.shifter + 2 * f.bias)
     r = x - (shifted - (f.shifter + 2 * f.bias))
-    return scale(fma(r, horner(r, _EXP2[x.type]), 1.0), shifted.bits(f.unsigned) << f.mantissa)
+    return scale(fma(r, horner(r, EXP2[x.type]), 1.0), shifted.bits(f.unsigned) << f.mantissa)
 
 
 def expm1(x: Term) -> Term:

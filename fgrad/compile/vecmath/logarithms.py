@@ -150,6 +150,5 @@ def atanh(x: Term) -> Term:
 
 def logaddexp(x: Term, y: Term) -> Term:
     """max + log(1 + e^-|x − y|)."""
-    high = where(x > y, x, y)
-    d = where(x == y, x.like(0.0), abs(x - y))
-    return high + log1p_sum(exp(-d), 0.0)
+    e = exp(-where(x == y, x.like(0.0), abs(x - y)))
+    return where(e <= 1.0, where(x > y, x, y) + log1p_sum(e, 0.0), x + y)

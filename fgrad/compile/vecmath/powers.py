@@ -29,24 +29,104 @@ _TWO_LOG2_E = (2.8853900817779268, 4.0710547481862066e-17)
 _INVERSE_CBRT = (2.014958, -2.385578, 2.3037076, -1.2335486, 0.33376744, -0.035582993)
 
 
+# (largest value below which, smallest value above which squares are far from the ends of the range; factors for those)
+_HYPOT = {"f32": (2.0**-40, 2.0**90, 2.0**60, 2.0**-66), "f64": (2.0**-450, 2.0**600, 2.0**500, 2.0**-600)}
+
+
 def pow(x: Term, y: Term) -> Term:
-    """2^(y log2|x|); in float64 for float32, in two parts for float64."""
-    power = power_single if x.type == "f32" else power_double
-    p = power(abs(x), y)
+    """2^(y log2|x|), with the sign of x where y is odd; as in C's pow, x^0 and 1^y are 1 even if the other is NaN."""
+    power = power_in_double if x.type == "f32" else power_in_parts
+    p = power(abs(x), at_least(at_most(y, 2.0**80), -(2.0**80)))
     half = y * 0.5
     whole = rint(y) == y
-    p = where(whole, where(rint(half) == half, p, copysign(p, x)), where(x < 0.0, where(x < float("-inf"), p, p), p))
-    return where(y == 0.0, 1.0, p)
+    p = where(whole & (rint(half) != half), copysign(p, x), p)
+    negative = (x < 0.0) & (x > -float("inf"))
+    p = where(negative & (rint(y) != y), float("nan"), p)
+    return where((y == 0.0) | (x == 1.0), 1.0, p)
 
 
-def power_single(a: Term, y: Term) -> Term:
-    """a^y for a >= 0, in float64."""
-    wide, exponent = a.cast("f64"), y.cast("f64")
-    k, f, _ = split(wide)
-    w = exponent * logarithm_edges(wide, fma(f, horner(f, _LOG2), k))
-    w = where(wide == 1.0, 0.0, w)
+def power_in_double(a: Term, y: Term) -> Term:
+    """a^y for float32 a >= 0 and finite y, in float64."""
+    a, y = a.cast("f64"), y.cast("f64")
+    k, f, _ = split(a)
+    w = y * _log2_edges(a, fma(f, horner(f, _LOG2), k))
+    w = at_least(at_most(w, 200.0), -200.0)
     t = w.format
-    shifted = at_least(at_most(w, 200.0), -200.0) + (t.shifter + t.bias)
-    r = at_least(at_most(w, 200.0), -200.0) - (shifted - (t.shifter + t.bias))
-    power = (shifted.bits("u64") << t.mantissa).bits("f64")
-    return (horner(r, _POWER_OF_2) * power).cast("f32")
+    shifted = w + (t.shifter + t.bias)
+    r = w - (shifted - (t.shifter + t.bias))
+    return (horner(r, _POWER_OF_2) * (shifted.bits("u64") << t.mantissa).bits("f64")).cast("f32")
+
+
+def power_in_parts(a: Term, y: Term) -> Term:
+    """a^y for float64 a >= 0 and finite y; everything up to the exponent is a sum of two numbers."""
+    k, f = split_any(a)
+    # s = f/(2 + f), z = s²
+    divisor = f + 2.0
+    inverse = 1.0 / divisor
+    s = f * inverse
+    s_low = (fma(-s, divisor, f) - s * ((2.0 - divisor) + f)) * inverse
+    z = s * s
+    z_low = fma(s + s, s_low, fma(s, s, -z))
+    # log(1 + f)/2 = s + s z (1/3 + z P(z))
+    rest = z * horner(z, _ATANH)
+    third = rest + _THIRD[0]
+    third_low = ((_THIRD[0] - third) + rest) + _THIRD[1]
+    v = z * third
+    v_low = fma(z, third, -v) + fma(z, third_low, z_low * third)
+    cubic = s * v
+    cubic_low = fma(s, v, -cubic) + fma(s, v_low, s_low * v)
+    half = s + cubic
+    half_low = ((s - half) + cubic) + (cubic_low + s_low)
+    # log2(a)
+    part = half * _TWO_LOG2_E[0]
+    part_low = fma(half, _TWO_LOG2_E[0], -part) + fma(half, _TWO_LOG2_E[1], half_low * _TWO_LOG2_E[0])
+    log = k + part
+    log_low = ((k - log) + part) + part_low
+    log = _log2_edges(a, log)
+    # the exponent y log2(a) = n + r
+    w = y * log
+    w_low = where(abs(w) < 4096.0, fma(y, log, -w) + y * log_low, 0.0)
+    w = at_least(at_most(w, 1100.0), -1100.0)
+    t = w.format
+    shifted = w + (t.shifter + 2 * t.bias)
+    r = (w - (shifted - (t.shifter + 2 * t.bias))) + w_low
+    return scale(fma(r, horner(r, EXP2["f64"]), 1.0), shifted.bits("u64") << t.mantissa)
+
+
+def _log2_edges(a: Term, log: Term) -> Term:
+    """log2(a) for 0, inf and NaN too."""
+    return where(a == 0.0, -float("inf"), where(a < float("inf"), log, a))
+
+
+def cbrt(x: Term) -> Term:
+    """2^(k/3) m^⅓ with 3 dividing k: from y near m^-⅓, m y² and a Newton step with the exact remainder."""
+    a = abs(x)
+    k, f = split_any(a)
+    third = rint(k * (1.0 / 3.0))
+    rest = fma(third, -3.0, k)
+    m = (f + 1.0) * where(rest > 0.0, x.like(2.0), where(rest < 0.0, x.like(0.5), 1.0))
+    y = horner(m, _INVERSE_CBRT)
+    for coefficients in ((1 / 3, 2 / 9, 14 / 81), (1 / 3, 2 / 9))[: 1 if x.type == "f32" else 2]:
+        h = fma(m * y, -(y * y), 1.0)
+        y = fma(y * h, horner(h, coefficients), y)
+    square = y * y
+    c = m * square
+    c_square = c * c
+    remainder = fma(-c_square, c, m) - fma(c, c, -c_square) * c
+    c = fma(remainder, square * (1.0 / 3.0), c)
+    t = x.format
+    power = ((third + (t.shifter + t.bias)).bits(t.unsigned) << t.mantissa).bits(x.type)
+    return where(a < float("inf"), where(a > 0.0, copysign(c * power, x), x), x)
+
+
+def hypot(x: Term, y: Term) -> Term:
+    """√(x² + y²), scaled where squares would overflow or lose bits; inf if either is, even if the other is NaN."""
+    a, b = abs(x), abs(y)
+    large, small = where(b > a, b, a), where(b > a, a, b)
+    low, up, high, down = _HYPOT[x.type]
+    factor = where(large < low, x.like(up), where(large > high, x.like(down), 1.0))
+    back = where(large < low, x.like(1.0 / up), where(large > high, x.like(1.0 / down), 1.0))
+    large, small = large * factor, small * factor
+    r = sqrt(fma(large, large, small * small)) * back
+    infinity = float("inf")
+    return where((a == infinity) | (b == infinity), infinity, r)

@@ -30,7 +30,7 @@ _ERF_LARGE = {
     ),
 }  # fmt: skip
 
-# From this bound on, erfc(x) = e^-x² u R(u) with u = 1/(x + shift), up to the last one, from which on it is zero.
+# From this bound on, erfc(x) is e^-x² u R(u) with u = 1/(x + shift), up to the last one, from which on it is zero.
 _ERFC_BOUNDS = {"f32": (0.477, 10.1), "f64": (0.477, 27.3)}
 _ERFC_SHIFT = {"f32": 2.0, "f64": 3.0}
 
@@ -40,11 +40,11 @@ _ERFC_LARGE = {
         0.56417155, 1.1293466, 1.9524759, 3.105053, 0.4637579, 10.38347, -36.865795, 20.244976, 29.58319, -28.829613,
     ),
     "f64": (
-        0.5641895835430915, 1.6925687517364463, 4.795611341430571, 12.69427357949748, 30.88901138267736,
-        67.29216998467406, 124.28776386053758, 178.70483639031073, -29.283646455028293, 985.6140948025094,
-        -16997.384801876473, 129916.73262009276, -937637.2823064909, 5393046.900109769, -24654425.54887911,
-        89871154.44339061, -252633542.65163328, 526702631.0603311, -782903606.9615715, 784534633.1267953,
-        -476142179.6399886, 132601937.26205249,
+        0.5641895835643266, 1.6925687471094153, 4.795611806254587, 12.69424494193619, 30.890225749983642,
+        67.25446029161591, 125.17854820736028, 162.2912326668723, 210.69434372059266, -1831.005681773543,
+        9741.757701146144, -76257.1120821449, 354935.7691255525, -1182598.6343624669, 2342956.319978092,
+        1271893.235819718, -23720056.54128781, 71796476.48370312, -112477430.41437411, 94855567.65321316,
+        -34349949.19078532,
     ),
 }  # fmt: skip
 
@@ -76,8 +76,13 @@ def erfc(x: Term) -> Term:
     u_error = fma(-u, divisor, 1.0) - u * (a - (divisor - shift))
     r, exponent = reduce(-square, 2 * x.format.bias)
     r = r + fma(u_error, horner(u, _ERFC_SLOPE[x.type]), -fma(a, a, -square))
-    g = u * horner(u, _ERFC_LARGE[x.type])
-    tail = scale(fma(g, expm1_reduced(r), g), exponent)
+    # g + g_error = u R(u)
+    first, *others = _ERFC_LARGE[x.type]
+    slope = horner(u, others)
+    rational = fma(u, slope, first)
+    g = u * rational
+    g_error = fma(u, rational, -g) + u * fma(u, slope, first - rational)
+    tail = scale(fma(g, expm1_reduced(r), g_error) + g, exponent)
     large = where(x < 0.0, 2.0 - tail, tail)
     small = fma(-x, horner(x * x, _ERF_SMALL[x.type]), 1.0 - x)
     return where(a < low, small, large)

@@ -73,13 +73,13 @@ _RIGHT = {"f32": (1.5707964, -4.371139e-08), "f64": (1.5707963267948966, 6.12323
 def quarters(x: Term) -> tuple[Term, Term]:
     """r and n (an integer of the size of x, its low two bits count) for x = n π/2 + r; in float64 for both types.
 
-    Beyond 2^50 r is 0, so that sines stay in [-1, 1]; for inf and NaN it is NaN.
+    Beyond 2^50 both are 0; for inf and NaN r is NaN.
     """
     n, r, turns = first_part(x)
     r = fma(n, -_HALF_PI[1], r)
     if x.type == "f64":
         r = fma(n, -_HALF_PI[2], r)
-    return where(abs(x) < _FAR, r.cast(x.type), x - x), turns
+    return r.cast(x.type), turns
 
 
 def quarters_with_error(x: Term) -> tuple[Term, Term, Term]:
@@ -93,12 +93,12 @@ def quarters_with_error(x: Term) -> tuple[Term, Term, Term]:
         product = n * _HALF_PI[1]
         r = first - product
         error = ((first - r) - product) - fma(n, _HALF_PI[2], fma(n, _HALF_PI[1], -product))
-    return where(abs(x) < _FAR, r, x - x), error, turns
+    return r, error, turns
 
 
 def first_part(x: Term) -> tuple[Term, Term, Term]:
     """n, x − n times the first part of π/2, both in float64, and n as an integer."""
-    wide = x.cast("f64")
+    wide = where(abs(x) < _FAR, x, x - x).cast("f64")
     shifter = wide.format.shifter
     shifted = fma(wide, 2.0 / math.pi, shifter)
     n = shifted - shifter
