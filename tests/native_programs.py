@@ -1,9 +1,12 @@
 """Thunks for the tests and the benchmark of the native runtime, in the native language, and programs made of them."""
 
+import collections
+import ctypes
 import functools
 
 import numpy as np
 
+from fgrad.compile.native.entry import Dispatcher, Entry
 from fgrad.compile.native.language import (
     Module,
     extern,
@@ -15,9 +18,10 @@ from fgrad.compile.native.language import (
     store_i64,
 )
 from fgrad.compile.native.program import NativeProgram, Output, Program, Thunk
-from fgrad.compile.native.specs import Array, Result, Tuple
+from fgrad.compile.native.specs import Array, Dict, List, Result, Same, Tuple
 
 F8 = np.dtype(np.float64)
+Point = collections.namedtuple("Point", "x y")
 usleep = extern("i32 usleep(i32 microseconds)")
 
 
@@ -121,3 +125,56 @@ class Failed(Exception):
 def fail(*words):
     """Raise what a program left."""
     raise Failed(*words)
+
+
+def dispatcher(args, program, result=None, kwargs=None, failed=fail, unflatten=None):
+    """A dispatcher with one entry."""
+    found = Dispatcher()
+    found.add(Entry(args, kwargs or {}, program, result or Result(0), failed, unflatten))
+    return found
+
+
+def same(got, want):
+    """Equal in type, dtype, shape and bits."""
+    assert type(got) is type(want)
+    assert got.dtype == want.dtype and got.shape == want.shape and got.tobytes() == want.tobytes()
+
+
+def copier(size):
+    """The address of a thunk that copies so many bytes, through Python."""
+
+    def copy(call, operands, dims, begin, end):
+        source, to = (ctypes.c_void_p.from_address(operands + 8 * i).value for i in range(2))
+        ctypes.memmove(to, source, size)
+        return 0
+
+    return ctypes.cast(callback(copy), ctypes.c_void_p).value
+
+
+KEPT = []
+
+
+def callback(function):
+    """A Python function as a thunk."""
+    words = [ctypes.c_int64] * 5
+    KEPT.append(ctypes.CFUNCTYPE(ctypes.c_int32, *words)(function))
+    return KEPT[-1]
+
+
+def trees():
+    """Specs of a tree of six arrays, and of a result of another form; the tree and the result for it."""
+    a = [Array(i, F8, (i,)) for i in range(6)]
+    args = [Dict(("w", 3), (List((a[0], Tuple((a[1], Same(None))))), a[2])), Tuple((a[3], a[4]), Point)]
+    result = Dict(
+        ("z", "a"),
+        (List((Result(5), Same("constant"), Tuple(()))), Tuple((Tuple((Result(0), Result(1)), Point), Result(2)))),
+    )
+    result = Tuple((result, List((Result(3), Result(4), Dict((), ())))))
+    thunks = [thunk("square_plus_one", (i, 6 + i), i) for i in range(6)]
+    outputs = [Output(6 + i, F8, (i,)) for i in range(6)]
+    program = NativeProgram(Program(thunks, 12, 0, [], [], range(6), outputs))
+    x = [np.arange(float(i)) + i for i in range(6)]
+    values = [{"w": [x[0], (x[1], None)], 3: x[2]}, Point(x[3], x[4])], {"extra": x[5]}
+    y = [v * v + 1 for v in x]
+    wanted = ({"z": [y[5], "constant", ()], "a": (Point(y[0], y[1]), y[2])}, [y[3], y[4], {}])
+    return args, {"extra": a[5]}, program, result, values, wanted

@@ -314,6 +314,30 @@ def test_atomics_among_threads():
     assert words.tolist() == [80_000, 160_000, 7]
 
 
+def test_cold_functions_give_the_same():
+    @native("i64(i64 a, i64 b, i64 c)", cold=True)
+    def cold_logic(a, b, c):
+        return logic(a, b, c) if a < 10 else loops(b)
+
+    run = compiled(cold_logic)
+    assert run(1, 2, 3) == python(logic)(1, 2, 3) and run(10, 20, 0) == python(loops)(20)
+    assert "optnone" in Module([cold_logic]).text
+
+
+def test_a_condition_that_is_a_number_of_the_module_chooses_what_is_translated():
+    for flag in (True, False):
+
+        @native("i64(i64 a)")
+        def chosen(a):
+            if flag:  # noqa: B023
+                return a + 1
+            else:
+                return labs(a)
+
+        assert ("labs" in Module([chosen]).text) == (not flag)
+        assert compiled(chosen)(-5) == (-4 if flag else 5)
+
+
 def refused(function):
     with pytest.raises(SyntaxError) as caught:
         _ = Module([function]).text

@@ -206,7 +206,7 @@ def test_large_bodies(type: str, width: int) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("type", ["bool", "u8", "i16", "f32", "f64"])
-@pytest.mark.parametrize("stride", [-3, -1, 2, 5])
+@pytest.mark.parametrize("stride", [-3, -1, 2, 3, 5])
 def test_strides(stride: int, type: str, width: int) -> None:
     k = Builder()
     x, back, gap = k.buffer(type, "in"), k.buffer(type, "out"), k.buffer("i64", "in")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
-from ..compile.executable import BACKENDS, Executable, ProgramFailure, executable_of
+from ..compile.executable import BACKENDS, Executable, Mistrust, ProgramFailure, executable_of
 from ..compile.native.entry import Dispatcher
 from ..compile.native.library import MISS
 from ..core import tree
@@ -17,12 +18,13 @@ from ..core.errors import StaticArgumentError, message
 from ..core.ir import Jaxpr
 from ..core.nodes import register_static
 from ..core.trace import Tracer, signature
-from ..core.types import WEAK
+from ..core.types import WEAK, shaped
 from ..passes.interpret import interpret
 from ..regions.call import call, execute, memo
-from ..rewrites.pipeline import simplify
+from ..rewrites.pipeline import rewritten, simplify
 from .dispatch import arrays, entry_for
-from .leaves import Own, check_callable, checked, name_of
+from .leaves import Own, ShapeDtypeStruct, check_callable, checked, name_of
+from .lowering import Lowered
 
 LIMIT = 1024
 
@@ -45,10 +47,20 @@ class Staged:
         self.traced_consts = any(type(c) is Tracer for c in jaxpr.consts)
         self.executables: dict[Any, Executable] = {}
 
+    def interpret(self, leaves: Sequence[Any]) -> list[Any]:
+        """Run as NumPy calls."""
+        outs = execute(self.jaxpr, [WEAK[type(x)].dtype.type(x) if type(x) in WEAK else x for x in leaves])
+        own = Own([*leaves, *self.jaxpr.consts])
+        return [own(y) for y in outs]
+
+    def donated(self, jitted: Jitted) -> tuple[int, ...]:
+        """Numbers of the leaves whose memory a wrapper gives to the program."""
+        nums, names = jitted.donated
+        return donated_leaves(self.in_tree, nums, names) if nums or names else ()
+
     def executable(self, jitted: Jitted) -> Executable:
         """The compiled program for a wrapper's backend and donated arguments."""
-        nums, names = jitted.donated
-        donated = donated_leaves(self.in_tree, nums, names) if nums or names else ()
+        donated = self.donated(jitted)
         key = (jitted.backend, donated)
         found = self.executables.get(key)
         if found is None:
@@ -244,6 +256,9 @@ class Jitted:
             out = self.fast(*args, **kwargs)
         except ProgramFailure as failure:
             return self._explain(failure, args, kwargs)
+        except Mistrust:
+            self.calls.clear()  # of programs that are planned anew
+            return self._call(args, kwargs)
         return self._call(args, kwargs) if out is MISS else out
 
     def _explain(self, failure: ProgramFailure, args: Any, kwargs: Any) -> Any:
@@ -259,9 +274,7 @@ class Jitted:
                 break
         else:
             if self.backend == "interpreter":
-                outs = execute(jaxpr, [WEAK[type(x)].dtype.type(x) if type(x) in WEAK else x for x in leaves])
-                own = Own([*leaves, *jaxpr.consts])
-                return tree.unflatten(staged.out_tree, [own(y) for y in outs])
+                return tree.unflatten(staged.out_tree, staged.interpret(leaves))
             return self._run(staged, leaves, args, kwargs)
         if not jaxpr.outputs:
             return tree.unflatten(staged.out_tree, [])
@@ -306,11 +319,27 @@ class Jitted:
         if staged is None:
             staged = stage_function(self._called, sigs, treedef, name_of(self.fun), self.title)
             staged.jaxpr = simplify(staged.jaxpr)
-            if not staged.traced_consts:
-                if len(self.cache) >= LIMIT:
-                    self.cache.clear()
-                self.cache[key] = staged
+            self._keep(key, staged)
         return leaves, staged
+
+    def _keep(self, key: Any, staged: Staged) -> None:
+        if not staged.traced_consts:
+            if len(self.cache) >= LIMIT:
+                self.cache.clear()
+            self.cache[key] = staged
+
+    def signatures(self, args: Any, kwargs: Any, title: str) -> tuple[Any, tuple[Any, ...]]:
+        """Structure and signatures of arguments that may be `ShapeDtypeStruct`s; `title` is for errors."""
+        leaves, treedef = tree.flatten(self._marked(args, kwargs))
+        abstract = [isinstance(x, ShapeDtypeStruct) for x in leaves]
+        rest = checked(
+            [0 if a else x for x, a in zip(leaves, abstract, strict=True)],
+            treedef,
+            f"{title}({name_of(self.fun)}): argument ",
+            1,
+        )
+        pairs = zip(leaves, rest, abstract, strict=True)
+        return treedef, tuple([shaped(x.shape, x.dtype) if a else signature(y) for x, y, a in pairs])
 
     def _marked(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments with static ones marked."""
@@ -341,6 +370,35 @@ class Jitted:
                 )
             ) from None
         return _Static(value)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+        """What becomes of the function for these arguments, to be read and compiled; nothing is executed.
+
+        Arguments may be `ShapeDtypeStruct`s. Raises `ConcretizationError` if the function captures values of a trace
+        that is going on.
+
+        >>> lowered = jit(lambda x: 2 * x + 1).lower(ShapeDtypeStruct((3,), float))
+        >>> lowered.cost_analysis()["flops"]
+        6
+        >>> lowered.compile()(np.arange(3.0))
+        array([1., 3., 5.])
+        """
+        start = time.perf_counter()
+        treedef, sigs = self.signatures(args, kwargs, self.title)
+        traced = stage_function(self._called, sigs, treedef, name_of(self.fun), self.title)
+        stages = [("traced", traced.jaxpr), *rewritten(traced.jaxpr)]
+        traced.jaxpr = stages[-1][1]
+        key = (treedef, sigs, self.static_nums, self.static_names)
+        staged = self.cache.get(key)
+        if staged is None:
+            staged = traced
+            self._keep(key, staged)
+        marked = self._marked(args, kwargs)
+        dynamic = (
+            tuple([a for a in marked[0] if type(a) is not _Static]),
+            {k: v for k, v in marked[1].items() if type(v) is not _Static},
+        )
+        return Lowered(self, staged, tree.structure(dynamic), sigs, stages, time.perf_counter() - start)
 
     def trace(self, *args: Any, **kwargs: Any) -> Jaxpr:
         """The simplified program for these arguments."""

@@ -11,8 +11,8 @@ import numpy as np
 from ..core import tree
 from ..core.errors import StaticArgumentError, message
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, signature
-from ..core.types import aval_of, shaped
+from ..core.trace import Tracer
+from ..core.types import aval_of
 from ..passes.interpret import interpret
 from ..passes.transpose import Linear, transpose
 from ..regions.call import memo
@@ -20,40 +20,7 @@ from ..regions.checkpoint import checkpoint as checkpoint_region
 from ..rewrites.pipeline import simplify
 from .derivatives import matching
 from .jit import Jitted, Staged, stage_function, statics
-from .leaves import Own, checked, name_of
-
-
-class ShapeDtypeStruct:
-    """Shape and dtype of an array that need not exist: what `eval_shape` takes and returns.
-
-    >>> ShapeDtypeStruct((2, 3), np.float32)
-    ShapeDtypeStruct(shape=(2, 3), dtype=float32)
-    """
-
-    __slots__ = ("dtype", "shape")
-
-    def __init__(self, shape: Sequence[int], dtype: Any):
-        self.shape = tuple(shape)
-        self.dtype = np.dtype(dtype)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ShapeDtypeStruct) and (self.shape, self.dtype) == (other.shape, other.dtype)
-
-    def __hash__(self) -> int:
-        return hash((self.shape, self.dtype))
-
-    def __repr__(self) -> str:
-        return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype.name})"
+from .leaves import Own, ShapeDtypeStruct, name_of
 
 
 def make_jaxpr(
@@ -83,16 +50,7 @@ def _structs(staged: Staged) -> Any:
 
 
 def _staged_abstractly(jitted: Jitted, args: Any, kwargs: Any, name: str) -> Staged:
-    args = tuple(jitted._static(a, i) if i in jitted.static_nums else a for i, a in enumerate(args))
-    leaves, treedef = tree.flatten((args, kwargs))
-    abstract = [isinstance(x, ShapeDtypeStruct) for x in leaves]
-    rest = checked(
-        [0 if a else x for x, a in zip(leaves, abstract, strict=True)],
-        treedef,
-        f"{name}({name_of(jitted.fun)}): argument ",
-        1,
-    )
-    sigs = [shaped(x.shape, x.dtype) if a else signature(y) for x, y, a in zip(leaves, rest, abstract, strict=True)]
+    treedef, sigs = jitted.signatures(args, kwargs, name)
     return stage_function(jitted._called, sigs, treedef, name_of(jitted.fun), name)
 
 

@@ -64,8 +64,21 @@ def array_at(address: int | None, type: ShapedArray) -> np.ndarray:
     return np.frombuffer((ctypes.c_char * size).from_address(address), type.dtype).reshape(type.shape)
 
 
-def numpy_call(e: Eqn) -> Callable[[Any], None]:
-    """The function behind the thunk of an equation: its operands that are variables, then its outputs, by address."""
+Layout = tuple[ShapedArray, int, tuple[int, ...]]  # an array in memory; offset and strides of what is seen of it
+
+
+def seen_at(address: int | None, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
+    """The memory at an address as an array with other strides, in elements."""
+    type, offset, strides = layout
+    base = array_at(address, type).reshape(-1)[offset:]
+    return np.lib.stride_tricks.as_strided(base, shape, [s * type.dtype.itemsize for s in strides])
+
+
+def numpy_call(e: Eqn, layouts: Sequence[Layout | None]) -> Callable[[Any], None]:
+    """The function behind the thunk of an equation: its operands that are variables, then its outputs, by address.
+
+    `layouts`: where an operand is a view of other memory than its own.
+    """
     types = [a.type for a in e.inputs]
     run = primitive_call(e.primitive, tuple(types), e.params).run
     single = len(e.outputs) == 1
@@ -78,7 +91,8 @@ def numpy_call(e: Eqn) -> Callable[[Any], None]:
             if literal is not None:
                 xs.append(literal)
                 continue
-            x = array_at(operands[n], t)
+            layout = layouts[n]
+            x = array_at(operands[n], t) if layout is None else seen_at(operands[n], t.shape, layout)
             x.flags.writeable = False
             xs.append(x if t.ndim else x[()])
             n += 1

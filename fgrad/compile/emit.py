@@ -32,13 +32,21 @@ from .fuse import Root
 from .nests import Accumulator, Buffer, Builder, Kernel, Value
 from .points import Node
 from .scalar_rules import RULES, WEIGHTS
-from .scalars import FLOATS, dtype_of, size_of
+from .scalars import FLOATS, MATH, dtype_of, size_of
 
 BLOCK = 2048  # floats that are added up at single precision before the sum goes to a wider accumulator
 SHORT = 24  # rows up to this length are worked on across rows
 SPILL = 8192  # elements of a row that may be kept for a later stage
 CHUNK = 8000.0  # nanoseconds of work that make a chunk worth handing out
 CHUNKS = 64  # most chunks of a kernel
+
+# What gives NaN where an operand is NaN. Between a product that is taken at its word and the results nothing else may
+# stand, but reductions, and choices by a condition that does not depend on it.
+KEEP_NAN = frozenset(MATH) - {"pow", "hypot", "atan2", "logaddexp", "fmod"} | {
+    *("neg", "add", "sub", "mul", "mul0", "div", "reciprocal", "square", "sqrt", "rsqrt", "abs", "sign", "max", "min"),
+    *("floor", "ceil", "trunc", "rint", "stop_gradient"),
+}
+NAN_MET = -1  # second detail of a failed check: not an index, but a NaN that a strong zero might have prevented
 
 
 class Temporary:
@@ -90,10 +98,15 @@ def logical(op: str, type: str) -> str:
 
 
 class Emitter:
-    """Builds the kernels of one fused step; `stored` are the roots that others read."""
+    """Builds the kernels of one fused step; `stored` are the roots that others read.
 
-    def __init__(self, step: Fused, stored: Sequence[Var]):
+    `trusting`: multiply plainly where zeros annihilate infinities and NaN (mul0), and stop with a failed check if a
+    result is NaN or infinite: then the program is to be run again without trust.
+    """
+
+    def __init__(self, step: Fused, stored: Sequence[Var], trusting: bool = False):
         self.step = step
+        self.trusting = trusting
         self.stored = set(stored)
         self.k = Builder()
         self.values: dict[Any, Value] = {}  # nodes computed in blocks that are open
@@ -146,6 +159,30 @@ class Emitter:
 
         for r in self.roots:
             visit(r.node)
+        self.doubtful: set[int] = set()
+        if self.trusting:
+            self.doubt()
+
+    def doubt(self) -> None:
+        """Find what depends on products that are taken at their word; no trust if a NaN might get lost on the way."""
+        for n in self.used:
+            if n.kind == "value":
+                if self.real(self.step.known[n.payload].node).number in self.doubtful:
+                    self.doubtful.add(n.number)
+                continue
+            name = n.payload.primitive.name if n.kind == "rule" else n.payload if n.kind == "op" else ""
+            inherits = [self.real(a).number in self.doubtful for a in n.args]
+            if name == "mul0" or any(inherits):
+                self.doubtful.add(n.number)
+            if any(inherits):
+                sound = name in KEEP_NAN or (name == "select" and not inherits[0])
+                if name == "convert_element_type":
+                    sound = n.type in FLOATS
+                if name == "integer_pow":
+                    sound = n.payload.params["n"] != 0
+                self.trusting &= sound
+        if not self.trusting:
+            self.doubtful.clear()
 
     @staticmethod
     def own_weight(n: Node) -> int:
@@ -242,6 +279,8 @@ class Emitter:
         if n.kind == "bound":
             return self.bound(n.payload, *args)
         e = n.payload
+        if self.trusting and e.primitive.name == "mul0":
+            return k.mul(*args)
         return RULES[e.primitive.name](k, args, n.type, e.params)
 
     def bound(self, size: int, i: Value, mask: Value | None = None) -> Value:
@@ -352,17 +391,25 @@ class Emitter:
             mine = [r for r in self.roots if self.stage(r) == s]
             for r in mine:
                 if r.kind == "row":
-                    self.store(r, self.value(r.node))
+                    value = self.value(r.node)
+                    self.trust(r, value)
+                    self.store(r, value)
             inner = [r for r in mine if r.kind != "row"]
             if not inner:
                 continue
             sums = {r: self.accumulator(r) for r in inner if r.kind == "reduce"}
             keep = self.keep(inner, s)
+            shaky = [r for r in inner if r.kind in ("full", "columns") and self.real(r.node).number in self.doubtful]
+            guards = {
+                type: self.k.accumulator("add", self.k.const(0, type)) for type in sorted({r.node.type for r in shaky})
+            }
             with ExitStack() as stack:
                 inside = self.columns_loop(stack, bounds, sums)
                 values = [self.value(r.node) for r in inner]  # all reads before the first write: outputs may be inputs
                 kept = [self.value(n) for n in keep]
                 for r, value in zip(inner, values, strict=True):
+                    if r in shaky:
+                        self.k.update(guards[value.type], self.k.sub(value, value))
                     if r.kind == "full":
                         self.store(r, value)
                     elif r.kind == "columns":
@@ -374,13 +421,24 @@ class Emitter:
                     buffer = self.k.scratch(n.type, length)
                     self.k.store(buffer, self.position(self.column_number()), value)
                     self.spilled[n.number] = (buffer, False)
+            for guard in guards.values():
+                self.sound(self.k.read(guard))
             for r in inner:
                 if r.kind == "full":
                     self.spilled[self.real(r.node).number] = (self.buffers[r.var], True)
             for r, accumulator in sums.items():
                 self.reduced[r.var] = self.k.cast(self.k.read(accumulator), r.node.type)
+                self.trust(r, self.reduced[r.var])
                 if r.var in self.stored:
                     self.store(r, self.reduced[r.var])
+
+    def trust(self, r: Root, value: Value) -> None:
+        """Stop if a result that depends on a product taken at its word is NaN."""
+        if self.real(r.node).number in self.doubtful:
+            self.sound(value)
+
+    def sound(self, value: Value) -> None:
+        self.k.check(self.k.op("eq", value, value), self.k.const(0, "i64"), self.k.const(NAN_MET, "i64"))
 
     def column_number(self) -> Form:
         """The number of an element within its row."""
@@ -492,6 +550,7 @@ class Emitter:
         k = self.k
         for r, accumulator in self.totals.items():
             value = k.read(accumulator)
+            self.trust(r, value)
             if self.parallel[0] == 1:
                 k.store(self.buffer(r.var, r.node.type, "out"), chunk, k.cast(value, r.node.type))
             else:

@@ -16,6 +16,7 @@ from ..core.errors import FgradError, OutOfBoundsError, message
 from ..core.ir import Eqn, Jaxpr
 from ..regions.call import execute, inlined
 from . import callbacks, code, library
+from .emit import NAN_MET
 from .engine import CompileError
 from .native.program import NativeProgram, Output, Program
 from .plan import NOWHERE, Plan, plan
@@ -44,6 +45,10 @@ class ProgramFailure(FgradError, RuntimeError):
         self.item = item
 
 
+class Mistrust(Exception):
+    """A NaN or infinity turned up where products were taken at their word: `executable` now does not, run it again."""
+
+
 class Executable:
     """A closed or open program compiled for one backend; `donated` are numbers of inputs whose memory it may use.
 
@@ -58,13 +63,18 @@ class Executable:
         self.donated = tuple(donated)
         self.keep: list[Any] = []  # callbacks, for as long as the program lives
         self.times: dict[str, float] = {}
+        # Whether zeros that annihilate infinities are left out until one would be needed. Not where memory of arguments
+        # is written: the program could not be run again.
+        self.trusting = not donated
+        self.lock = threading.Lock()
         with resting_collector():
             self.prepare(frozenset())
 
     def prepare(self, refused: frozenset[int]) -> None:
         """Plan, compile and fill the table; equations whose origin is refused become NumPy calls."""
         start = time.perf_counter()
-        self.plan: Plan = planned(self.jaxpr, self.donated, self.keep, refused)
+        self.refused = refused
+        self.plan: Plan = planned(self.jaxpr, self.donated, self.keep, refused, self.trusting)
         middle = time.perf_counter()
         items = self.plan.items
         try:
@@ -111,6 +121,7 @@ class Executable:
 
         def slot(v: Any) -> int:
             place = plan.places.get(plan.base(v), NOWHERE)
+            assert place is not NOWHERE or not v.type.size
             if place.kind == "output" and place.number in plan.donated_to:
                 key: Any = ("input", plan.donated_to[place.number])
             else:
@@ -142,11 +153,25 @@ class Executable:
         """Run on arrays of the right types, contiguous and aligned."""
         results, words = self.program.run(leaves)
         if words[0]:
-            self.failed(*words)
+            try:
+                self.failed(*words)
+            except Mistrust:
+                return self.run(leaves)
         return results
+
+    def mistrust(self) -> None:
+        """Plan again with zeros that annihilate infinities."""
+        with self.lock:
+            if self.trusting:
+                self.trusting = False
+                with resting_collector():
+                    self.prepare(self.refused)
 
     def failed(self, status: int, thunk: int, a: int, b: int) -> Any:
         """Raise what a status means."""
+        if status == 1 and b == NAN_MET:
+            self.mistrust()
+            raise Mistrust
         item = self.plan.items[thunk]
         if status == 2:
             error = callbacks.PENDING.pop(threading.get_ident())
@@ -164,9 +189,15 @@ class Executable:
         raise failure from None
 
 
-def planned(jaxpr: Jaxpr, donated: Sequence[int], keep: list[Any], refused: frozenset[int] = frozenset()) -> Plan:
+def planned(
+    jaxpr: Jaxpr,
+    donated: Sequence[int],
+    keep: list[Any],
+    refused: frozenset[int] = frozenset(),
+    trusting: bool = False,
+) -> Plan:
     """The plan of a prepared program; `keep` takes what must live as long as what is made of it."""
-    return plan(jaxpr, donated, library.strided, lambda e, f: library.call_items(e, f, keep), refused)
+    return plan(jaxpr, donated, library.strided, lambda e, f: library.call_items(e, f, keep), refused, trusting)
 
 
 _KNOWN: dict[Any, Executable] = {}
@@ -186,5 +217,3 @@ def executable_of(jaxpr: Jaxpr, donated: Sequence[int] = (), backend: str = "nat
         found = _KNOWN[key] = Executable(jaxpr, donated, backend)
     return found
 
-
-__all__ = ["BACKENDS", "PREPARATION", "Executable", "KernelWarning", "ProgramFailure", "executable_of", "planned"]

@@ -230,7 +230,6 @@ class Fuser:
         self.steps: list[Any] = []
         self.kernels: list[Kernel] = []
         self.consumers: dict[Var, list[Eqn]] = {}
-        self.reductions = {e.outputs[0]: e for e in self.eqns if e.primitive.name in REDUCTIONS}
         self.uses: Counter[Var] = Counter(a for a in jaxpr.outputs if type(a) is Var)
         for e in self.eqns:
             for a in set(e.inputs):
@@ -284,6 +283,8 @@ class Fuser:
         while type(a) is Var and a in self.defs and a not in self.position:
             e = self.defs[a]
             name = e.primitive.name
+            if type(e.inputs[0]) is Literal:
+                break
             if name == "transpose":
                 inner, axes = self.view(e.inputs[0]), e.params["axes"]
                 permuted = [(inner.shape[k], inner.strides[k]) for k in axes]

@@ -31,7 +31,7 @@ def call_items(e: Eqn, fuser: Fuser, keep: list[Any]) -> list[Item]:
         items = product(e, fuser)
         if items is not None:
             return items
-    return [numpy_item(e, keep)]
+    return [numpy_item(e, fuser, keep)]
 
 
 def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
@@ -96,11 +96,16 @@ def strided_copy(view: View, order: Sequence[int]) -> tuple[Launch, Var]:
     return launch, copy
 
 
-def numpy_item(e: Eqn, keep: list[Any]) -> Item:
+def numpy_item(e: Eqn, fuser: Fuser, keep: list[Any]) -> Item:
     """A NumPy call inside the program."""
-    registration = callbacks.Registration(callbacks.numpy_call(e))
-    keep.append(registration)
     reads = callbacks.variables(e)
+    layouts: list[Any] = [None] * len(reads)
+    if strided(e):
+        views = [fuser.view(a) for a in reads]
+        reads = [v.var for v in views]
+        layouts = [(v.var.type, v.offset, v.strides) for v in views]
+    registration = callbacks.Registration(callbacks.numpy_call(e, layouts))
+    keep.append(registration)
 
     def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
         operands = tuple([slot(a) for a in (*reads, *e.outputs)])

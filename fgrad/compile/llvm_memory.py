@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .llvm_lanes import Text
-from .llvm_ops import lane_indices, memory_type, register_type
+from .llvm_ops import lane_indices, lane_list, memory_type, register_type
 from .nests import Buffer, Store, Value
 from .scalars import size_of
 
@@ -96,6 +96,8 @@ class Memory(Text):
             first = self.integer("sub", affine.base, str(count - 1))
             name = put(f"load {V}, ptr {self.address(buffer, first, hint)}, align {size}")
             name = put(f"shufflevector {V} {name}, {V} poison, {lane_indices(count - 1, count, -1)}")
+        elif affine is not None and affine.stride in (2, 3) and mask is None and full and size >= 4 and count >= 4:
+            name = self.spaced(self.address(buffer, affine.base, hint), affine.stride, V, T, size, put)
         else:
             name = "poison"
             for lane, at in self.lane_addresses(buffer, index, mask and self.vector(mask), hint):
@@ -106,6 +108,25 @@ class Memory(Text):
             R = register_type(v.type, count)
             name = put(f"select {M} {self.vector(mask)}, {R} {name}, {R} {self.vector(other)}")
         self.define(v, name, True)
+
+    def spaced(self, at: str, stride: int, V: str, T: str, size: int, put: Callable[[str], str]) -> str:
+        """Every second or third element, from whole vectors of which the last one ends with the last element wanted."""
+        assert self.lanes is not None
+        count = self.lanes.count
+        result = ""
+        for part in range(stride):
+            first = min(part * count, (count - 1) * stride + 1 - count)
+            there = put(f"getelementptr {T}, ptr {at}, i64 {first}") if first else at
+            vector = put(f"load {V}, ptr {there}, align {size}")
+            places = [stride * lane - first for lane in range(count)]
+            if not result:
+                taken = [place if place < count else -1 for place in places]
+                result = put(f"shufflevector {V} {vector}, {V} poison, {lane_list(taken)}")
+            else:
+                taken = [lane if place < 0 else count + place for lane, place in enumerate(places)]
+                taken = [place if place < 2 * count else -1 for place in taken]
+                result = put(f"shufflevector {V} {result}, {V} {vector}, {lane_list(taken)}")
+        return result
 
     def masked_load(self, at: str, mask: str | None, other: str | None, type: str, put: Callable[[str], str]) -> str:
         """Neighbours in memory under a mask, that of the last vector included."""

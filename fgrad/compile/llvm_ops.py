@@ -255,7 +255,12 @@ def _truncate(x: str, source: str, bits: int, lanes: int, put: Put) -> str:
 
 def lane_indices(first: int, count: int, step: int = 1) -> str:
     """The operand of a shufflevector that takes lanes first, first + step, ..."""
-    return f"<{count} x i32> <" + ", ".join(f"i32 {first + step * lane}" for lane in range(count)) + ">"
+    return lane_list(range(first, first + step * count, step))
+
+
+def lane_list(lanes: Sequence[int]) -> str:
+    """The operand of a shufflevector that takes these lanes; -1: any."""
+    return f"<{len(lanes)} x i32> <" + ", ".join(f"i32 {n}" if n >= 0 else "i32 poison" for n in lanes) + ">"
 
 
 def _truncate_scalar(x: str, source: str, bits: int, put: Put) -> str:

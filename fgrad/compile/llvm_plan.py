@@ -44,7 +44,7 @@ def plan(loop: Loop, vector_bytes: int, trips: int | None) -> Plan:
             varying.add(s)
             if inner or s.op == "load" or any(a in loaded for a in s.args):
                 loaded.add(s)
-            faithful |= s.op in ("quot", "rest") or (s.op == "load" and s.args[0] in loaded)
+            faithful |= s.op in ("quot", "rest") or (s.op == "load" and any(a in loaded for a in s.args[:2]))
             if s.op == "load":
                 near = len(s.args) == 1 and neighbours(s.args[0], loop.var, varying)
                 simple &= near and not (stored and s.payload.mode != "in")

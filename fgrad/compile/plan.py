@@ -110,7 +110,7 @@ class Plan:
         self.in_place: list[tuple[int, Any, Any]] = []  # number of an item, what it overwrites, by what
         self.copied: dict[int, str] = {}  # output: why it is a copy
         self.unused: dict[int, str] = {}  # donated input: why nothing is written there
-        self.literals: list[np.ndarray] = []
+        self.results: list[Var] = []  # in memory, in the order of the outputs
         self.donated_to: dict[int, int] = {}  # output: input
         self.constants: list[Any] = list(jaxpr.consts)
         self.inputs = jaxpr.inputs[len(jaxpr.consts) :]
@@ -142,10 +142,12 @@ class Plan:
             place = Place("output", i, a.type.size * a.type.dtype.itemsize)
             if type(a) is Var and self.base(a) in written and self.base(a) not in taken:
                 self.places[self.base(a)] = place
+                self.results.append(self.base(a))
                 taken.add(self.base(a))
                 continue
             target = Var(a.type)
             self.places[target] = place
+            self.results.append(target)
             if not a.type.size:
                 continue
             if type(a) is Literal:
@@ -153,7 +155,9 @@ class Plan:
                 why = "a constant"
             else:
                 source = a
-                why = "an argument" if self.places.get(a) else "returned twice"
+                found = self.places.get(self.base(a))
+                kind = "" if found is None else found.kind
+                why = {"input": "an argument", "constant": "a captured array"}.get(kind, "returned twice")
             self.copied[i] = why
             self.items.append(copy_item(source, target))
 
@@ -181,7 +185,9 @@ class Plan:
         free = {i for i in donated if i < len(self.inputs)}
         for number, item in enumerate(self.items):
             used: set[Any] = set()
-            for old, new in item.overwrites:
+            for old, new in sorted(
+                item.overwrites, key=lambda pair: self.base(pair[0]) not in self.places
+            ):  # donated first
                 a, b = self.base(old), self.base(new)
                 if a in used or b in used or self.last.get(a, -1) != number or self.first.get(b) != number:
                     continue
@@ -211,7 +217,7 @@ class Plan:
                     break
         for i in sorted(free):
             type = self.inputs[i].type
-            self.unused[i] = f"no {type} of the results is written after its last use"
+            self.unused[i] = f"no result is a {type} that is written only when nothing reads it any more"
 
     def output_of(self, v: Any) -> int | None:
         place = self.places.get(v)
@@ -335,12 +341,13 @@ _LAUNCHES: dict[Any, list[Launch]] = {}
 LIMIT = 4096
 
 
-def launches(step: Fused, stored: Sequence[Var]) -> list[Launch]:
+def launches(step: Fused, stored: Sequence[Var], trusting: bool) -> list[Launch]:
     """The launches of a fused step: built, or taken over from a step that was equal up to names."""
     key, variables = signature(step, stored)
+    key = (trusting, key)
     known = _LAUNCHES.get(key)
     if known is None:
-        emitter = Emitter(step, stored)
+        emitter = Emitter(step, stored, trusting)
         made = emitter.run()
         number = {v: i for i, v in enumerate(variables)}
         if len(_LAUNCHES) >= LIMIT:
@@ -416,11 +423,12 @@ def plan(
     strided: Callable[[Eqn], bool],
     call_items: Callable[[Eqn, Fuser], list[Item]],
     refused: frozenset[int] = frozenset(),
+    trusting: bool = False,
 ) -> Plan:
     """Plan a program.
 
     `call_items(eqn, fuser)`: the items of an equation that is no kernel's. `refused`: ids of equations that are not to
-    be in kernels.
+    be in kernels. `trusting`: see `Emitter`.
     """
     fuser = Fuser(jaxpr, strided, refused)
     steps = fuser.run()
@@ -440,5 +448,5 @@ def plan(
         else:
             stored = [r.var for r in step.roots if r.var in wanted]
             if stored:
-                items += [launch_item(launch, step) for launch in launches(step, stored)]
+                items += [launch_item(launch, step) for launch in launches(step, stored, trusting)]
     return Plan(jaxpr, steps, items, fuser.aliases, donated)

@@ -31,11 +31,13 @@ from typing import Any
 from .llvm_lanes import Affine, Lanes, Source, as_number, flat
 from .llvm_memory import Memory
 from .llvm_ops import identity, lane_indices, literal, memory_type, register_type, spread, write
-from .llvm_plan import Plan, changed, plan, values
+from .llvm_plan import Plan, changed, plan, statements, values
 from .nests import Accumulator, Assign, Block, Branch, Check, Kernel, Loop, Store, Update, Value, Variable
 from .scalars import INTEGERS, MATH
 from .vecmath import formula
 
+_FEW = 8  # lanes of a second loop, where the rest is not done under a mask
+_UNROLLED = 16  # largest number of statements that a loop known to be short becomes
 _RARELY = '!prof !{!"branch_weights", i32 1000, i32 1}'  # of a branch: the second side hardly ever
 
 
@@ -106,8 +108,8 @@ class _Renderer(Memory):
     def block(self, block: Block) -> None:
         self.run(block.statements)
 
-    def run(self, statements: Iterable[Any]) -> None:
-        for statement in statements:
+    def run(self, some: Iterable[Any]) -> None:
+        for statement in some:
             _STATEMENTS[type(statement)](self, statement)
 
     def value(self, v: Value) -> None:
@@ -206,11 +208,13 @@ class _Renderer(Memory):
 
     def phi(self, source: Source, incoming: Sequence[tuple[str, str]]) -> None:
         """The value of `source` where several paths meet."""
-        count = self.state[source][1]
-        sides = ", ".join(f"[ {name}, %{label} ]" for name, label in incoming)
         kind = "acc" if isinstance(source, Accumulator) else "var"
-        name = self.put(f"phi {register_type(source.type, count)} {sides}", f"{kind}{source.number}")
-        self.state[source] = (name, count)
+        name = self.put(self.meet(source, incoming), f"{kind}{source.number}")
+        self.state[source] = (name, self.state[source][1])
+
+    def meet(self, source: Source, incoming: Sequence[tuple[str, str]]) -> str:
+        sides = ", ".join(f"[ {name}, %{label} ]" for name, label in incoming)
+        return f"phi {register_type(source.type, self.state[source][1])} {sides}"
 
     def branch(self, statement: Branch) -> None:
         """if condition: body, else: other."""
@@ -234,67 +238,77 @@ class _Renderer(Memory):
             self.phi(source, [(state[source][0], label) for label, state in ends])
 
     def repeat(
-        self, hint: str, first: str, stop: str, step: int, changed: Sequence[Source], body: Callable[[str], None],
-        at_most_once: bool = False,
+        self, hint: str, first: str, stop: str, step: int, sources: Sequence[Source], body: Callable[[str], None],
+        copies: int = 1,
     ) -> str:  # fmt: skip
-        """body(i) for i = first, first + step, ... while i < stop; gives the i behind the last."""
+        """body(i) for i = first, first + step, ... while i < stop; gives the i behind the last.
+
+        sources: what the body changes; copies: how many repetitions, if that is known, are worth a copy each.
+        """
         start, end = as_number(first), as_number(stop)
         trips = None if start is None or end is None else max(0, -((start - end) // step))
-        if trips == 0:
-            return first
+        if start is not None and trips is not None and trips <= max(1, copies):
+            for count in range(trips):
+                self.scoped(body, str(start + count * step))
+            return str(start + trips * step)
         label, done, before = self.name(hint), self.name(f"{hint}.done"), self.here
         initial = dict(self.state)
-
-        def run(index: str) -> None:
-            self.known.append({})
-            body(index)
-            self.known.pop()
-            self.state = {source: self.state[source] for source in initial}  # not what the body declares
-
-        if trips == 1:
-            run(first)
-            return str((start or 0) + step)
         if trips is None:
             some = self.put(f"icmp slt i64 {first}, {stop}", "some")
             self.do(f"br i1 {some}, label %{label}, label %{done}")
         else:
             self.do(f"br label %{label}")
         self.begin_block(label)
-        if at_most_once:
-            index = first
-        else:
-            index = self.put("", f"{hint}.i")
-            slots = [(source, self.slot(source)) for source in changed]
-        at = len(self.lines) - 1 - len(changed)
-        run(index)
-        following, latch = "", self.here
-        if at_most_once:
-            self.do(f"br label %{done}")
-        else:
-            # Frozen, it is no induction to LLVM: strength reduction, a third of all its work, leaves the loop alone.
-            following = self.put(f"freeze i64 {self.put(f'add i64 {index}, {step}', f'{hint}.sum')}", f"{hint}.next")
-            more = self.put(f"icmp slt i64 {following}, {stop}", "more")
-            self.do(f"br i1 {more}, label %{label}, label %{done}")
-            self.lines[at] = f"  {index} = phi i64 [ {first}, %{before} ], [ {following}, %{latch} ]"
-            for number, (source, name) in enumerate(slots, at + 1):
-                T = register_type(source.type, self.state[source][1])
-                sides = f"[ {initial[source][0]}, %{before} ], [ {self.state[source][0]}, %{latch} ]"
-                self.lines[number] = f"  {name} = phi {T} {sides}"
+        top = len(self.lines)  # lines of phis, filled in when the loop's end is known
+        index = self.put("", f"{hint}.i")
+        for source in sources:
+            self.phi(source, [])
+        names = [self.state[source][0] for source in sources]
+        self.scoped(body, index)
+        # Frozen, it is no induction to LLVM: strength reduction, a third of all its work, leaves the loop alone.
+        following = self.put(f"freeze i64 {self.put(f'add i64 {index}, {step}', f'{hint}.sum')}", f"{hint}.next")
+        more = self.put(f"icmp slt i64 {following}, {stop}", "more")
+        latch = self.here
+        self.do(f"br i1 {more}, label %{label}, label %{done}")
+        self.lines[top] = f"  {index} = phi i64 [ {first}, %{before} ], [ {following}, %{latch} ]"
+        ends = [[(initial[source][0], before), (self.state[source][0], latch)] for source in sources]
+        for number, (source, name, sides) in enumerate(zip(sources, names, ends, strict=True), top + 1):
+            self.lines[number] = f"  {name} = {self.meet(source, sides)}"
         self.begin_block(done)
-        if trips is None:
-            for source in changed:
-                self.phi(source, [(initial[source][0], before), (self.state[source][0], latch)])
-            if not at_most_once:
-                sides = f"[ {first}, %{before} ], [ {following}, %{latch} ]"
-                return self.put(f"phi i64 {sides}", f"{hint}.end")
-        return following
+        if trips is not None:
+            return following
+        for source, sides in zip(sources, ends, strict=True):
+            self.phi(source, sides)
+        return self.put(f"phi i64 [ {first}, %{before} ], [ {following}, %{latch} ]", f"{hint}.end")
 
-    def slot(self, source: Source) -> str:
-        """A phi whose line is filled in when the loop's end is known."""
-        kind = "acc" if isinstance(source, Accumulator) else "var"
-        name = self.put("", f"{kind}{source.number}")
-        self.state[source] = (name, self.state[source][1])
-        return name
+    def at_most_once(
+        self, hint: str, first: str, stop: str, sources: Sequence[Source], body: Callable[[str], None]
+    ) -> None:
+        """body(first), if first < stop."""
+        start, end = as_number(first), as_number(stop)
+        if start is not None and end is not None:
+            if start < end:
+                self.scoped(body, first)
+            return
+        label, done, before = self.name(hint), self.name(f"{hint}.done"), self.here
+        initial = dict(self.state)
+        some = self.put(f"icmp slt i64 {first}, {stop}", "some")
+        self.do(f"br i1 {some}, label %{label}, label %{done}")
+        self.begin_block(label)
+        self.scoped(body, first)
+        end_label = self.here
+        self.do(f"br label %{done}")
+        self.begin_block(done)
+        for source in sources:
+            self.phi(source, [(initial[source][0], before), (self.state[source][0], end_label)])
+
+    def scoped(self, body: Callable[[str], None], index: str) -> None:
+        """body(index); what is declared and made in it is forgotten behind it."""
+        outer = dict(self.state)
+        self.known.append({})
+        body(index)
+        self.known.pop()
+        self.state = {source: self.state[source] for source in outer}
 
     def loop(self, statement: Loop) -> None:
         start, stop = self.scalar(statement.start), self.scalar(statement.stop)
@@ -309,7 +323,8 @@ class _Renderer(Memory):
             self.define(statement.var, index)
             self.block(statement.body)
 
-        self.repeat(hint, start, stop, 1, sources, body)
+        copies = _UNROLLED // sum(1 for _ in statements(statement.body)) if statement.body.statements else 1
+        self.repeat(hint, start, stop, 1, sources, body, copies=copies)
 
     def vector_loop(self, statement: Loop, start: str, stop: str, sources: Sequence[Source]) -> None:
         """Whole vectors, then the rest; accumulators as one partial result a lane, folded in a fixed order."""
@@ -349,15 +364,24 @@ class _Renderer(Memory):
             self.fold(sources, left)
             self.body(statement, index, Lanes(left))
             return ""
-        if left <= 1 or not form.masked:
+        if left <= 1:
             return index if left else ""
+        if not form.masked:
+            if wide <= _FEW:
+                return index
+            self.fold(sources, _FEW)
+            limit = self.integer("sub", stop, str(_FEW - 1), hint="limit")
+            return self.repeat("few", index, limit, _FEW, sources, lambda i: self.body(statement, i, Lanes(_FEW)))
         self.fold(sources, form.lanes)
 
         def rest(i: str) -> None:
             wanted = self.integer("sub", stop, i, hint="rest")
             self.body(statement, i, Lanes(form.lanes, wanted, form.faithful))
 
-        self.repeat("rest", index, stop, form.lanes, sources, rest, at_most_once=form.unroll == 1)
+        if form.unroll == 1:
+            self.at_most_once("rest", index, stop, sources, rest)
+        else:
+            self.repeat("rest", index, stop, form.lanes, sources, rest)
         return ""
 
     def body(self, statement: Loop, index: str, lanes: Lanes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ..core.calls import renderer
 from ..core.check import check, checking
@@ -19,13 +19,21 @@ PIPELINE: list[tuple[str, Callable[[Jaxpr], Jaxpr]]] = [
 ]
 
 
-def simplify(jaxpr: Jaxpr) -> Jaxpr:
-    """The program after all rewrites; with FGRAD_CHECK=1 each result is checked."""
+def rewritten(jaxpr: Jaxpr) -> Iterator[tuple[str, Jaxpr]]:
+    """The name of each rewrite, and the program after it; with FGRAD_CHECK=1 each is checked."""
     for name, rewrite in PIPELINE:
         jaxpr = rewrite(jaxpr)
         if checking():
             check(jaxpr, name)
-    return jaxpr
+        yield name, jaxpr
+
+
+def simplify(jaxpr: Jaxpr) -> Jaxpr:
+    """The program after all rewrites."""
+    result = jaxpr
+    for _, result in rewritten(jaxpr):
+        pass
+    return result
 
 
 renderer.simplify = simplify

@@ -143,6 +143,7 @@ class NativeProgram:
                 layout.THUNK_TICKETS: -(-thunk.extent // step) if step else 1,
                 layout.THUNK_ALONE: alone,
                 layout.THUNK_CLOCK: int(look),
+                layout.THUNK_COST: int(thunk.cost),
             }
             table += [fields[offset] for offset in range(0, layout.THUNK_BYTES, 8)]
             next_dim += 8 * len(thunk.dims)

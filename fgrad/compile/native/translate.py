@@ -40,7 +40,10 @@ COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {
 def parsed_file(filename: str) -> dict[tuple[str, int], ast.FunctionDef]:
     """Every function definition of a file, by name and first line (that of its decorators)."""
     found = {}
-    for node in ast.walk(ast.parse("".join(linecache.getlines(filename)), filename)):
+    pending: list[ast.AST] = [ast.parse("".join(linecache.getlines(filename)), filename)]
+    while pending:
+        node = pending.pop()
+        pending += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
         if isinstance(node, ast.FunctionDef):
             found[node.name, min([node.lineno, *(d.lineno for d in node.decorator_list)])] = node
     return found

@@ -40,6 +40,7 @@ from .layout import (
     POOL_DONE,
     POOL_JOBS,
     POOL_MUTEX,
+    POOL_REST,
     POOL_SLEEPING,
     POOL_STARTED,
     POOL_WORK,
@@ -47,16 +48,20 @@ from .layout import (
     STATE_MAIN_THREAD,
     STATE_THREADS,
     THUNK_ADDRESS,
+    THUNK_COST,
     THUNK_DIMS,
     THUNK_EXTENT,
     THUNK_STEP,
     THUNK_TICKETS,
 )
-from .serial import INTERRUPTED, interrupted, run_alone, this_thread
+from .serial import INTERRUPTED, interrupted, nanoseconds, run_alone, this_thread
 
 SPINS = 100  # pauses of a worker before it parks
 PATIENCE = 200  # pauses of a caller that waits for tickets in flight, before it gives its processor away
 YIELDS = 50  # how often it does so, before it sleeps
+LATE = 20_000  # nanoseconds that a caller may wait for tickets in flight, beyond what tickets take
+REST = 4  # times the nanoseconds that it waited too long, work is done without workers
+LONGEST_REST = 20_000_000  # nanoseconds
 
 pthread_create = extern("i32 pthread_create(i64 thread, i64 attributes, i64 start, i64 argument)")
 pthread_detach = extern("i32 pthread_detach(i64 thread)")
@@ -235,6 +240,12 @@ def free_job(state):
 @native("i32(i64 state, i64 context, i64 thunk, i64 operands)", cold=True)
 def run_parallel(state, context, thunk, operands):
     """A parallel thunk on all threads that have time."""
+    start = nanoseconds()
+    rest = load_i64(state + POOL_REST)
+    if rest > load_i64(thunk + THUNK_COST):
+        alone = run_alone(state, context, thunk, operands)
+        store_i64(state + POOL_REST, rest - (nanoseconds() - start))
+        return alone
     job = free_job(state) if load_i64(state + STATE_THREADS) > 1 else 0
     if job == 0:
         return run_alone(state, context, thunk, operands)
@@ -248,12 +259,21 @@ def run_parallel(state, context, thunk, operands):
     atomic_store(job + JOB_LEFT, total)
     atomic_store(job + JOB_NEXT, total)
     call_workers(state, total - 1)
+    own = 0
     stopped = 0
     while take_ticket(state, job):
+        own += 1
         if interrupted(state, context):
             stopped = INTERRUPTED
             cancel(state, job)
+    worked = nanoseconds() - start
     wait_for(state, job)
     status = load_i64(job + JOB_STATUS)
     atomic_store(job + JOB_TAKEN, 0)
+    if own:
+        # A worker that lost its processor to another program holds a ticket for milliseconds: waiting for it took
+        # longer than the work. Do without workers for a while, so that short jobs lose a bounded part of their time.
+        late = nanoseconds() - start - worked - 2 * worked // own
+        if late > worked and late > LATE:
+            store_i64(state + POOL_REST, REST * late if REST * late < LONGEST_REST else LONGEST_REST)
     return i32(stopped if stopped else status)

@@ -30,26 +30,25 @@ _ERF_LARGE = {
     ),
 }  # fmt: skip
 
-# From this bound on, erfc(x) is e^-x² u R(u) with u = 1/(x + shift), up to the last one, from which on it is zero.
+# From this bound on, erfc(x) is e^-x² R(t)/(x + ½) with t = (x − shift)/(x + shift); from the last one on it is zero.
+# The shift is one of those for which the first coefficient of R needs hardly any rounding.
 _ERFC_BOUNDS = {"f32": (0.477, 10.1), "f64": (0.477, 27.3)}
-_ERFC_SHIFT = {"f32": 2.0, "f64": 3.0}
+_ERFC_SHIFT = {"f32": 2.8671875, "f64": 3.3203125}
 
-# R; relative below 2^-28 and 2^-55
+# R: e^x² erfc(x) (x + ½); relative below 2^-26 and 2^-55
 _ERFC_LARGE = {
     "f32": (
-        0.56417155, 1.1293466, 1.9524759, 3.105053, 0.4637579, 10.38347, -36.865795, 20.244976, 29.58319, -28.829613,
+        0.62802607, -0.06659724, -0.029849121, 0.068972066, -0.058733847, 0.03018772, -0.008309049, -0.0004139001,
+        0.0010186494,
     ),
     "f64": (
-        0.5641895835643266, 1.6925687471094153, 4.795611806254587, 12.69424494193619, 30.890225749983642,
-        67.25446029161591, 125.17854820736028, 162.2912326668723, 210.69434372059266, -1831.005681773543,
-        9741.757701146144, -76257.1120821449, 354935.7691255525, -1182598.6343624669, 2342956.319978092,
-        1271893.235819718, -23720056.54128781, 71796476.48370312, -112477430.41437411, 94855567.65321316,
-        -34349949.19078532,
+        0.6230143753982196, -0.06957231843650094, -0.011199454557506764, 0.0544817077884982, -0.059095582176502674,
+        0.04137008935571576, -0.020234699922814948, 0.006289669183520134, -0.0005688691438933618,
+        -0.0004905892744207613, 0.00020553663907484622, 1.4582172008561656e-05, -3.021379536860332e-05,
+        2.1735704098076764e-06, 4.267160589009887e-06, -6.131346935691204e-07, -6.610381880355224e-07,
+        1.0079335507034266e-07, 1.0507928844125813e-07, -1.0263351880965355e-08, -1.1878063958095935e-08,
     ),
 }  # fmt: skip
-
-# d log(u R)/d log(u), roughly: what a rounding error of u does
-_ERFC_SLOPE = {"f32": (1.0, 2.5, 0.5), "f64": (1.0, 2.6, 14.4)}
 
 
 def erf_small(x: Term) -> Term:
@@ -66,22 +65,25 @@ def erf(x: Term) -> Term:
 
 
 def erfc(x: Term) -> Term:
-    """The errors of x² and u are known; they are made good in the exponent."""
+    """Rounding errors of x² and 1/(x + ½) are made good in the exponent, that of R(t)/(x + ½) in the last sum."""
     low, high = _ERFC_BOUNDS[x.type]
     shift = _ERFC_SHIFT[x.type]
     a = at_most(abs(x), high)
+    beside, above = a + shift, a + 0.5
+    inverse = 1.0 / (beside * above)
+    divided = above * inverse
+    t = (a - shift) * divided
+    t = fma(fma(-t, beside, a - shift), divided, t)
+    u = beside * inverse
+    u_error = fma(-u, above, 1.0) - u * (0.5 - (above - a))
     square = a * a
-    divisor = a + shift
-    u = 1.0 / divisor
-    u_error = fma(-u, divisor, 1.0) - u * (a - (divisor - shift))
     r, exponent = reduce(-square, 2 * x.format.bias)
-    r = r + fma(u_error, horner(u, _ERFC_SLOPE[x.type]), -fma(a, a, -square))
-    # g + g_error = u R(u)
+    r = r + (u_error - fma(a, a, -square))
     first, *others = _ERFC_LARGE[x.type]
-    slope = horner(u, others)
-    rational = fma(u, slope, first)
-    g = u * rational
-    g_error = fma(u, rational, -g) + u * fma(u, slope, first - rational)
+    slope = horner(t, others)
+    p = fma(t, slope, first)
+    g = u * p
+    g_error = fma(u, p, -g) + u * fma(t, slope, first - p)
     tail = scale(fma(g, expm1_reduced(r), g_error) + g, exponent)
     large = where(x < 0.0, 2.0 - tail, tail)
     small = fma(-x, horner(x * x, _ERF_SMALL[x.type]), 1.0 - x)

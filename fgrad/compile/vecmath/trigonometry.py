@@ -11,8 +11,8 @@ import math
 from .terms import Term, copysign, fma, horner, sqrt, where
 
 _HALF_PI = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
-# Beyond this the integer nearest to 2x/π does not fit into a float64 with bits to spare.
-_FAR = 2.0**50
+# Beyond this 2x/π has too few bits behind the point to be rounded to the nearest integer.
+_FAR = 2.0**46
 
 # (sin(r) − r)/r³ and (cos(r) − 1 + r²/2)/r⁴ as polynomials in r² for |r| <= π/4; relative below 2^-27 and 2^-57
 _SIN = {
@@ -73,7 +73,7 @@ _RIGHT = {"f32": (1.5707964, -4.371139e-08), "f64": (1.5707963267948966, 6.12323
 def quarters(x: Term) -> tuple[Term, Term]:
     """r and n (an integer of the size of x, its low two bits count) for x = n π/2 + r; in float64 for both types.
 
-    Beyond 2^50 both are 0; for inf and NaN r is NaN.
+    Beyond 2^46 both are 0; for inf and NaN r is NaN.
     """
     n, r, turns = first_part(x)
     r = fma(n, -_HALF_PI[1], r)
