@@ -94,7 +94,7 @@ EDGES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "asinh": ((0.35, 2.0**30), (0.35, 2.0**59)),
     "acosh": ((1.0, 1.06, 2.0**30), (1.0, 1.06, 2.0**59)),
     "erf": ((0.85, 3.9), (1.0, 5.9)),
-    "erfc": ((0.477, -0.477, 9.19, 10.05), (0.477, -0.477, 26.54, 27.2)),
+    "erfc": ((0.75, -0.75, 9.19, 10.05), (0.75, -0.75, 26.54, 27.2)),
 }
 for _like, _names in {"log": ("log2", "log10"), "sin": ("cos", "tan"), "asin": ("acos",)}.items():
     EDGES.update(dict.fromkeys(_names, EDGES[_like]))

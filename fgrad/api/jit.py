@@ -117,6 +117,7 @@ def jit(
 
     Errors: `StaticArgumentError` for unhashable static arguments; `ConcretizationError` where Python asks for a value.
 
+    >>> import numpy as np
     >>> @jit
     ... def f(x):
     ...     return 2 * x + 1
@@ -377,6 +378,7 @@ class Jitted:
         Arguments may be `ShapeDtypeStruct`s. Raises `ConcretizationError` if the function captures values of a trace
         that is going on.
 
+        >>> import numpy as np
         >>> lowered = jit(lambda x: 2 * x + 1).lower(ShapeDtypeStruct((3,), float))
         >>> lowered.cost_analysis()["flops"]
         6

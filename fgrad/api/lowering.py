@@ -16,6 +16,7 @@ from ..compile.native.library import MISS
 from ..compile.plan import Plan
 from ..compile.report import Report
 from ..core import tree
+from ..core.builder import resting_collector
 from ..core.errors import ConcretizationError, DtypeError, ShapeError, TreeError, message
 from ..core.ir import Jaxpr
 from ..core.trace import Tracer, signature
@@ -191,7 +192,8 @@ class Lowered(_Described):
         """Items and memory of the program, made at the first look."""
         if self.backend == "interpreter":
             return super().plan
-        return planned(self.stages[-1][1], self.donated, self._keep)
+        with resting_collector():
+            return planned(self.stages[-1][1], self.donated, self._keep)
 
     def compile(self) -> Compiled:
         """Machine code for the program, callable; the same that calls of the jitted function use.

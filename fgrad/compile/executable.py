@@ -16,7 +16,7 @@ from ..core.errors import FgradError, OutOfBoundsError, message
 from ..core.ir import Eqn, Jaxpr
 from ..regions.call import execute, inlined
 from . import callbacks, code, library
-from .emit import NAN_MET
+from .expressions import NAN_MET
 from .engine import CompileError
 from .native.program import NativeProgram, Output, Program
 from .plan import NOWHERE, Plan, plan

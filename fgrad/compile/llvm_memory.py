@@ -13,6 +13,8 @@ from .scalars import size_of
 class Memory(Text):
     """Text with loads and stores."""
 
+    # ------------------------------------------------------------------------------------------------------ addresses
+
     def address(self, buffer: Buffer, index: str, hint: str) -> str:
         if index == "0":
             return f"%{buffer.name}"
@@ -58,6 +60,8 @@ class Memory(Text):
         masked = masked or (self.lanes is not None and self.lanes.rest is not None)
         return None if masked and (size_of(type) < 4 or self.vector_bytes < 32) else affine.base
 
+    # ---------------------------------------------------------------------------------------------------------- loads
+
     def load(self, v: Value) -> None:
         buffer, index, hint = v.payload, v.args[0], self.hints[v]
         mask, other = v.args[1:] if len(v.args) > 1 else (None, None)
@@ -99,8 +103,8 @@ class Memory(Text):
         elif affine is not None and affine.stride in (2, 3) and mask is None and full and size >= 4 and count >= 4:
             name = self.spaced(self.address(buffer, affine.base, hint), affine.stride, V, T, size, put)
         else:
-            name = "poison"
-            for lane, at in self.lane_addresses(buffer, index, mask and self.vector(mask), hint):
+            name, wanted = "poison", None if mask is None else self.vector(mask)
+            for lane, at in self.lane_addresses(buffer, index, wanted, hint):
                 one = put(f"load {T}, ptr {at}, align {size}")
                 name = put(f"insertelement {V} {name}, {T} {one}, i64 {lane}")
         name = self.from_memory(name, buffer.type, count, hint)
@@ -134,11 +138,11 @@ class Memory(Text):
         count, wanted = self.lanes.count, self.mask()
         T, V, M = register_type(type, 1), register_type(type, count), f"<{count} x i1>"
         load = f"call {V} @llvm.masked.load.v{count}{type.replace('u', 'i')}.p0(ptr align {size_of(type)} {at}, {M} "
-        faithful, last = self.lanes.faithful, self.offset(count - 1)
+        faithful = self.lanes.faithful
         if mask is None and not faithful:
             return put(f"{load}{wanted}, {V} zeroinitializer)")
         if mask is None:
-            there = put(f"getelementptr {T}, ptr {at}, i64 {last}")
+            there = put(f"getelementptr {T}, ptr {at}, i64 {self.offset(count - 1)}")
             repeated = self.splat(put(f"load {T}, ptr {there}, align {size_of(type)}"), type)
             return put(f"{load}{wanted}, {V} {repeated})")
         if wanted is None:
@@ -147,13 +151,15 @@ class Memory(Text):
         loaded = put(f"{load}{both}, {V} {other})")
         if not faithful:
             return loaded
-        repeated = self.splat(put(f"extractelement {V} {loaded}, i64 {last}"), type)
+        repeated = self.splat(put(f"extractelement {V} {loaded}, i64 {self.offset(count - 1)}"), type)
         return put(f"select {M} {wanted}, {V} {loaded}, {V} {repeated}")
 
     def from_memory(self, name: str, type: str, count: int, hint: str) -> str:
         if type != "bool":
             return name
         return self.put(f"icmp ne {register_type('u8', count)} {name}, zeroinitializer", hint)
+
+    # --------------------------------------------------------------------------------------------------------- stores
 
     def store(self, statement: Store) -> None:
         buffer, index, mask = statement.buffer, statement.index, statement.mask

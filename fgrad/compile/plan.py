@@ -15,7 +15,8 @@ import numpy as np
 
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.types import ShapedArray, shaped
-from .emit import Emitter, Launch, Temporary
+from .blocks import emitter
+from .emit import Launch, Temporary
 from .fuse import Call, Fuser
 from .fuse import Kernel as Fused
 from .native.language import Native, load_i64, memcpy, native
@@ -347,8 +348,7 @@ def launches(step: Fused, stored: Sequence[Var], trusting: bool) -> list[Launch]
     key = (trusting, key)
     known = _LAUNCHES.get(key)
     if known is None:
-        emitter = Emitter(step, stored, trusting)
-        made = emitter.run()
+        made = emitter(step, stored, trusting).run()
         number = {v: i for i, v in enumerate(variables)}
         if len(_LAUNCHES) >= LIMIT:
             for old in list(_LAUNCHES)[: LIMIT // 2]:

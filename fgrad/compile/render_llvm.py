@@ -3,22 +3,29 @@
     define i32 @k_5f0c(ptr %call, ptr %operands, ptr %dims, i64 %begin, i64 %end) nounwind {
     ...
     main:
-      %i2 = phi i64 [ %begin, %entry ], [ %i2.next, %main ]
-      %v3.at = getelementptr float, ptr %p0, i64 %i2
-      %v3 = load <32 x float>, ptr %v3.at, align 4
-      %v4 = fmul <32 x float> %v3, %v3
+      %main.i = phi i64 [ %begin, %entry ], [ %main.next, %main ]
+      %v1.at = getelementptr float, ptr %p0, i64 %main.i
+      %v1 = load <16 x float>, ptr %v1.at, align 4
+      %v2 = fmul <16 x float> %v1, %v1
       ...
+    rest:
+      ...
+      %v1.1 = call <8 x float> @llvm.masked.load.v8f32.p0(ptr align 4 %v1.at.1, <8 x i1> %wanted, ...)
+      %v2.1 = fmul <8 x float> %v1.1, %v1.1
 
-A vector loop becomes two: one over as many lanes as fill the registers once, twice or four times, and one for the rest,
-whose last vector is masked. There the lanes beyond the end repeat the last iteration, so that whatever they compute,
-index and check is what a real iteration does; only whole vectors that are stored, and accumulators, need the mask.
-(Loops over bytes, and machines without masked instructions, do the rest element by element.)
+%v1 is the value %1 of the nest, whose text stands above the function as a comment.
 
-Values that do not depend on the loop's variable stay scalars. Integers that are affine in it stay a scalar, the value
-of the first lane, and a stride: an index becomes a vector only where it is data or comes from memory.
+A vector loop becomes two: one over the lanes of one, two or four registers, and one for the rest, whose last vector is
+masked; a large body is written once, with two forms of its loads and stores (see `llvm_plan`). Lanes beyond the end use
+the indices of the last iteration, and where an index or a check depends on what they hold they repeat it altogether:
+so they need no mask but where whole vectors are stored and in accumulators. Loops over bytes, and machines without
+masked instructions, do the rest one by one.
 
-Loops are bottom-tested and values in SSA form from the start: no pass over the assembly is needed before code
-generation.
+What does not depend on the loop's variable stays a scalar. Integers that are affine in it stay one too, the value of
+the first lane, with a stride: an index is a vector only where it comes from memory.
+
+Values are in SSA form from the start and loops bottom-tested: no pass over the assembly is needed before code is
+generated. The layers: `llvm_ops` (instructions), `llvm_lanes` (values), `llvm_memory`, `llvm_control`, and statements.
 """
 
 from __future__ import annotations
@@ -28,9 +35,9 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+from .llvm_control import Control
 from .llvm_lanes import Affine, Lanes, Source, as_number, flat
-from .llvm_memory import Memory
-from .llvm_ops import identity, lane_indices, literal, memory_type, register_type, spread, write
+from .llvm_ops import identity, literal, memory_type, register_type, spread
 from .llvm_plan import Plan, changed, plan, statements, values
 from .nests import Accumulator, Assign, Block, Branch, Check, Kernel, Loop, Store, Update, Value, Variable
 from .scalars import INTEGERS, MATH
@@ -38,7 +45,6 @@ from .vecmath import formula
 
 _FEW = 8  # lanes of a second loop, where the rest is not done under a mask
 _UNROLLED = 16  # largest number of statements that a loop known to be short becomes
-_RARELY = '!prof !{!"branch_weights", i32 1000, i32 1}'  # of a branch: the second side hardly ever
 
 
 def module(kernels: Iterable[Kernel], vector_bytes: int = 32) -> str:
@@ -77,7 +83,7 @@ def render(kernel: Kernel, vector_bytes: int = 32) -> str:
     return _Renderer(kernel, vector_bytes).text()
 
 
-class _Renderer(Memory):
+class _Renderer(Control):
     def __init__(self, kernel: Kernel, vector_bytes: int):
         super().__init__(vector_bytes)
         self.kernel = kernel
@@ -165,11 +171,6 @@ class _Renderer(Memory):
                 taken = self.put(f"select <{count} x i1> {wanted}, {T} {taken}, {T} {none}", "taken")
         self.state[source] = (self.combine(source, present, taken, count), count)
 
-    def combine(self, source: Accumulator, a: str, b: str, count: int) -> str:
-        return write(
-            source.kind, [a, b], source.type, source.type, count, lambda text: self.put(text, f"acc{source.number}")
-        )
-
     def assign(self, statement: Assign) -> None:
         count = self.state[statement.variable][1]
         value = self.vector(statement.value) if count > 1 else self.scalars[statement.value]
@@ -185,7 +186,7 @@ class _Renderer(Memory):
             condition = self.put(f"icmp eq i{count} {bits}, -1", "all")
         else:
             condition = self.scalars[holds]
-        self.do(f"br i1 {condition}, label %{ok}, label %{fail}, {_RARELY}")
+        self.go(condition, ok, fail, rarely=True)
         lines, self.lines = self.lines, [f"{fail}:"]
         self.known.append({})
         lane = "0"
@@ -206,23 +207,13 @@ class _Renderer(Memory):
 
     # ------------------------------------------------------------------------------------------------------- control
 
-    def phi(self, source: Source, incoming: Sequence[tuple[str, str]]) -> None:
-        """The value of `source` where several paths meet."""
-        kind = "acc" if isinstance(source, Accumulator) else "var"
-        name = self.put(self.meet(source, incoming), f"{kind}{source.number}")
-        self.state[source] = (name, self.state[source][1])
-
-    def meet(self, source: Source, incoming: Sequence[tuple[str, str]]) -> str:
-        sides = ", ".join(f"[ {name}, %{label} ]" for name, label in incoming)
-        return f"phi {register_type(source.type, self.state[source][1])} {sides}"
-
     def branch(self, statement: Branch) -> None:
         """if condition: body, else: other."""
         condition = self.scalar(statement.condition)
         yes, no, done = self.name("yes"), self.name("no"), self.name("done")
         before = dict(self.state)
         touched = changed([statement.body, statement.other], before)
-        self.do(f"br i1 {condition}, label %{yes}, label %{no}")
+        self.go(condition, yes, no)
         ends = []
         for label, body in ((yes, statement.body), (no, statement.other)):
             self.state = dict(before)
@@ -236,79 +227,6 @@ class _Renderer(Memory):
         self.state = before
         for source in touched:
             self.phi(source, [(state[source][0], label) for label, state in ends])
-
-    def repeat(
-        self, hint: str, first: str, stop: str, step: int, sources: Sequence[Source], body: Callable[[str], None],
-        copies: int = 1,
-    ) -> str:  # fmt: skip
-        """body(i) for i = first, first + step, ... while i < stop; gives the i behind the last.
-
-        sources: what the body changes; copies: how many repetitions, if that is known, are worth a copy each.
-        """
-        start, end = as_number(first), as_number(stop)
-        trips = None if start is None or end is None else max(0, -((start - end) // step))
-        if start is not None and trips is not None and trips <= max(1, copies):
-            for count in range(trips):
-                self.scoped(body, str(start + count * step))
-            return str(start + trips * step)
-        label, done, before = self.name(hint), self.name(f"{hint}.done"), self.here
-        initial = dict(self.state)
-        if trips is None:
-            some = self.put(f"icmp slt i64 {first}, {stop}", "some")
-            self.do(f"br i1 {some}, label %{label}, label %{done}")
-        else:
-            self.do(f"br label %{label}")
-        self.begin_block(label)
-        top = len(self.lines)  # lines of phis, filled in when the loop's end is known
-        index = self.put("", f"{hint}.i")
-        for source in sources:
-            self.phi(source, [])
-        names = [self.state[source][0] for source in sources]
-        self.scoped(body, index)
-        # Frozen, it is no induction to LLVM: strength reduction, a third of all its work, leaves the loop alone.
-        following = self.put(f"freeze i64 {self.put(f'add i64 {index}, {step}', f'{hint}.sum')}", f"{hint}.next")
-        more = self.put(f"icmp slt i64 {following}, {stop}", "more")
-        latch = self.here
-        self.do(f"br i1 {more}, label %{label}, label %{done}")
-        self.lines[top] = f"  {index} = phi i64 [ {first}, %{before} ], [ {following}, %{latch} ]"
-        ends = [[(initial[source][0], before), (self.state[source][0], latch)] for source in sources]
-        for number, (source, name, sides) in enumerate(zip(sources, names, ends, strict=True), top + 1):
-            self.lines[number] = f"  {name} = {self.meet(source, sides)}"
-        self.begin_block(done)
-        if trips is not None:
-            return following
-        for source, sides in zip(sources, ends, strict=True):
-            self.phi(source, sides)
-        return self.put(f"phi i64 [ {first}, %{before} ], [ {following}, %{latch} ]", f"{hint}.end")
-
-    def at_most_once(
-        self, hint: str, first: str, stop: str, sources: Sequence[Source], body: Callable[[str], None]
-    ) -> None:
-        """body(first), if first < stop."""
-        start, end = as_number(first), as_number(stop)
-        if start is not None and end is not None:
-            if start < end:
-                self.scoped(body, first)
-            return
-        label, done, before = self.name(hint), self.name(f"{hint}.done"), self.here
-        initial = dict(self.state)
-        some = self.put(f"icmp slt i64 {first}, {stop}", "some")
-        self.do(f"br i1 {some}, label %{label}, label %{done}")
-        self.begin_block(label)
-        self.scoped(body, first)
-        end_label = self.here
-        self.do(f"br label %{done}")
-        self.begin_block(done)
-        for source in sources:
-            self.phi(source, [(initial[source][0], before), (self.state[source][0], end_label)])
-
-    def scoped(self, body: Callable[[str], None], index: str) -> None:
-        """body(index); what is declared and made in it is forgotten behind it."""
-        outer = dict(self.state)
-        self.known.append({})
-        body(index)
-        self.known.pop()
-        self.state = {source: self.state[source] for source in outer}
 
     def loop(self, statement: Loop) -> None:
         start, stop = self.scalar(statement.start), self.scalar(statement.stop)
@@ -431,34 +349,6 @@ class _Renderer(Memory):
                     self.two_ways(full, Lanes(count), Lanes(count, rest, form.faithful), store)
                 else:
                     self.run(group)
-
-    def two_ways(self, full: str, whole: Lanes, part: Lanes, write: Callable[[], None]) -> tuple[str, str]:
-        """What `write` writes, for whole vectors and for the last one; gives the labels of the two blocks."""
-        ways, both = (self.name("whole"), self.name("part")), self.name("both")
-        self.do(f"br i1 {full}, label %{ways[0]}, label %{ways[1]}, {_RARELY}")
-        for label, lanes in zip(ways, (whole, part), strict=True):
-            self.begin_block(label)
-            with self.in_lanes(lanes):
-                write()
-            self.do(f"br label %{both}")
-        self.begin_block(both)
-        return ways
-
-    def fold(self, sources: Sequence[Source], lanes: int) -> None:
-        """Partial results of many lanes to those of fewer: the upper half is taken into the lower one."""
-        for source in sources:
-            assert isinstance(source, Accumulator)
-            name, count = self.state[source]
-            while count > lanes:
-                V, half = register_type(source.type, count), count // 2
-                parts = [
-                    self.put(f"shufflevector {V} {name}, {V} poison, {lane_indices(first, half)}", "half")
-                    if half > 1
-                    else self.put(f"extractelement {V} {name}, i64 {first}", "half")
-                    for first in (0, half)
-                ]
-                name, count = self.combine(source, parts[0], parts[1], half), half
-            self.state[source] = (name, count)
 
 
 _STATEMENTS: dict[type, Callable[[_Renderer, Any], None]] = {

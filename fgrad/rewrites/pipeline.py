@@ -30,9 +30,7 @@ def rewritten(jaxpr: Jaxpr) -> Iterator[tuple[str, Jaxpr]]:
 
 def simplify(jaxpr: Jaxpr) -> Jaxpr:
     """The program after all rewrites."""
-    result = jaxpr
-    for _, result in rewritten(jaxpr):
-        pass
+    *_, (_, result) = rewritten(jaxpr)
     return result
 
 

@@ -90,6 +90,7 @@ def pool_resize(state, threads):
     """Let so many threads work; workers that are too many end, missing ones start when there is work."""
     pthread_mutex_lock(state + POOL_MUTEX)
     atomic_store(state + STATE_THREADS, threads)
+    store_i64(state + POOL_REST, 0)
     pthread_cond_broadcast(state + POOL_WORK)
     pthread_mutex_unlock(state + POOL_MUTEX)
 

@@ -6,15 +6,15 @@ the first has trailing zeros, so that n times it is exact (Cody and Waite). e^r 
 
 from __future__ import annotations
 
-from .terms import Term, at_least, at_most, copysign, fma, horner, where
+from .terms import FORMATS, Term, at_least, at_most, copysign, fma, horner, where
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = {"f32": 0.693359375, "f64": 6.93147180369123816490e-01}
 LN2_LOW = {"f32": -2.12194440e-4, "f64": 1.90821492927058770002e-10}
 
-# (e^r − 1 − r)/r² for |r| <= ln(2)/2; relative to e^r below 2^-28 and 2^-63
+# (e^r − 1 − r)/r² for |r| <= ln(2)/2; relative to e^r below 2^-33 and 2^-63
 _EXP = {
-    "f32": (0.49999994, 0.16666515, 0.041668236, 0.008369385, 0.0013824762),
+    "f32": (0.5, 0.16666666, 0.041666456, 0.008333568, 0.0013935931, 0.0001974351),
     "f64": (
         0.5, 0.16666666666666682, 0.041666666666666484, 0.008333333333317617, 0.0013888888888992912,
         0.00019841269895246827, 2.4801587104110755e-05, 2.7557235786983354e-06, 2.75574614136782e-07,
@@ -72,11 +72,16 @@ def expm1_reduced(r: Term) -> Term:
     return fma(r * r, horner(r, _EXP[r.type]), r)
 
 
+def factors(exponent: Term, type: str) -> tuple[Term, Term]:
+    """Two powers of 2 with the product 2^n, for an exponent with twice the bias: 2^n alone may not be a normal number."""
+    first = (exponent >> 1) & FORMATS[type].exponent_mask
+    return first.bits(type), (exponent - first).bits(type)
+
+
 def scale(y: Term, exponent: Term) -> Term:
-    """y · 2^n for the result of `reduce` with twice the bias: in two steps, as 2^n alone may not be a normal number."""
-    f = y.format
-    first = (exponent >> 1) & f.exponent_mask
-    return y * first.bits(y.type) * (exponent - first).bits(y.type)
+    """y · 2^n for an exponent with twice the bias, rounded once."""
+    first, second = factors(exponent, y.type)
+    return y * first * second
 
 
 def exp(x: Term) -> Term:
@@ -86,11 +91,13 @@ def exp(x: Term) -> Term:
 
 
 def logistic(x: Term) -> Term:
-    """1/(1 + e) or e/(1 + e) with e = e^-|x|, which does not overflow; in the latter e^r is not rounded on its own."""
+    """1/(1 + e) or e/(1 + e) with e = e^-|x|, which does not overflow and is not rounded on its own."""
     r, exponent = reduce(at_least(-abs(x), _EXP_RANGE[x.type][0]), 2 * x.format.bias)
     t = expm1_reduced(r)
-    inverse = 1.0 / (scale(t + 1.0, exponent) + 1.0)
-    return where(x < 0.0, scale(fma(inverse, t, inverse), exponent), inverse)
+    first, second = factors(exponent, x.type)
+    power = first * second
+    inverse = 1.0 / fma(power, t, power + 1.0)
+    return where(x < 0.0, fma(inverse, t, inverse) * first * second, inverse)
 
 
 def exp2(x: Term) -> Term:

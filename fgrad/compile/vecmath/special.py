@@ -32,14 +32,14 @@ _ERF_LARGE = {
 
 # From this bound on, erfc(x) is e^-x² R(t)/(x + ½) with t = (x − shift)/(x + shift); from the last one on it is zero.
 # The shift is one of those for which the first coefficient of R needs hardly any rounding.
-_ERFC_BOUNDS = {"f32": (0.477, 10.1), "f64": (0.477, 27.3)}
-_ERFC_SHIFT = {"f32": 2.8671875, "f64": 3.3203125}
+_ERFC_BOUNDS = {"f32": (0.75, 10.1), "f64": (0.75, 27.3)}
+_ERFC_SHIFT = {"f32": 3.2265625, "f64": 3.3203125}
 
-# R: e^x² erfc(x) (x + ½); relative below 2^-26 and 2^-55
+# R: e^x² erfc(x) (x + ½); relative below 2^-29 and 2^-55
 _ERFC_LARGE = {
     "f32": (
-        0.62802607, -0.06659724, -0.029849121, 0.068972066, -0.058733847, 0.03018772, -0.008309049, -0.0004139001,
-        0.0010186494,
+        0.6240082, -0.06920317, -0.01459933, 0.057513688, -0.059588667, 0.039599936, -0.017898971, 0.004712981,
+        0.00012369154, -0.0005784393,
     ),
     "f64": (
         0.6230143753982196, -0.06957231843650094, -0.011199454557506764, 0.0544817077884982, -0.059095582176502674,
@@ -78,13 +78,16 @@ def erfc(x: Term) -> Term:
     u_error = fma(-u, above, 1.0) - u * (0.5 - (above - a))
     square = a * a
     r, exponent = reduce(-square, 2 * x.format.bias)
-    r = r + (u_error - fma(a, a, -square))
+    e = expm1_reduced(r)
+    correction = u_error - fma(a, a, -square)
     first, *others = _ERFC_LARGE[x.type]
     slope = horner(t, others)
     p = fma(t, slope, first)
     g = u * p
     g_error = fma(u, p, -g) + u * fma(t, slope, first - p)
-    tail = scale(fma(g, expm1_reduced(r), g_error) + g, exponent)
+    g_error = fma(g, fma(e, correction, correction), g_error)
+    tail = scale(fma(g, e, g_error) + g, exponent)
     large = where(x < 0.0, 2.0 - tail, tail)
-    small = fma(-x, horner(x * x, _ERF_SMALL[x.type]), 1.0 - x)
+    rest = 1.0 - x
+    small = fma(-x, horner(x * x, _ERF_SMALL[x.type]), (1.0 - rest) - x) + rest
     return where(a < low, small, large)
