@@ -353,6 +353,19 @@ def test_index_errors_name_the_line():
             compiled(np.arange(3.0), 5)
 
 
+def test_a_program_that_is_planned_anew():
+    f = fgrad.jit(fgrad.grad(lambda x: fnp.where(x > 0, fnp.log(x), 0.0).sum()))
+    compiled = f.lower(struct(3, dtype=float)).compile()
+    x = np.array([0.5, 2.0, 4.0])
+    for _ in range(2):
+        np.testing.assert_allclose(compiled(x), 1 / x)
+    before = compiled.as_text("nests")
+    for _ in range(2):
+        np.testing.assert_array_equal(compiled(np.array([0.0, -1.0, 2.0])), [0, 0, 0.5])
+        np.testing.assert_allclose(compiled(x), 1 / x)
+    assert "check" in before and "check" not in compiled.as_text("nests")
+
+
 def test_strange_layouts():
     compiled = fgrad.jit(lambda x: x * 2).lower(struct(3, 4, dtype=float)).compile()
     x = np.arange(12.0).reshape(4, 3).T

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ..compile.executable import Executable
+from ..compile.flat import argument_leaf
 from ..compile.native.entry import Entry
-from ..compile.native.specs import Array, Dict, List, Number, Result, Same, Scalar, Spec, Tuple
+from ..compile.native.specs import Dict, List, Result, Same, Spec, Tuple
 from ..core import tree
-from ..core.types import WEAK
 
 
 class _Leaf:
@@ -47,18 +45,6 @@ def _opaque(value: Any) -> Spec:
     raise Opaque
 
 
-def argument_leaf(number: int, x: Any) -> Spec:
-    """The spec of one leaf as it came."""
-    cls = type(x)
-    if cls is np.ndarray and x.dtype.isnative:
-        return Array(number, x.dtype, x.shape)
-    if cls in WEAK:
-        return Number(number, cls, WEAK[cls].dtype)
-    if isinstance(x, np.generic) and cls is x.dtype.type:
-        return Scalar(number, cls)
-    raise Opaque
-
-
 def entry_for(executable: Executable, marked: Any, out_tree: Any, static: type, known: set[Any]) -> Entry | None:
     """A native entry for arguments like these (static ones marked by the class `static`); None where it cannot be.
 
@@ -74,7 +60,10 @@ def entry_for(executable: Executable, marked: Any, out_tree: Any, static: type, 
         return Same(value.value)
 
     def leaf(number: int) -> Spec:
-        return argument_leaf(number, raw[number])
+        spec = argument_leaf(number, raw[number])
+        if spec is None:
+            raise Opaque
+        return spec
 
     try:
         args = [structure(v, leaf, fixed) for v in placed[0]]
@@ -95,15 +84,3 @@ def result_spec(out_tree: Any, count: int) -> tuple[Spec, Callable[[Any], Any] |
         return structure(tree.unflatten(out_tree, [_Leaf(i) for i in range(count)]), Result, _opaque), None
     except Opaque:
         return Tuple(tuple([Result(i) for i in range(count)])), lambda flat: tree.unflatten(out_tree, flat)
-
-
-def arrays(leaves: Sequence[Any]) -> list[Any]:
-    """Leaves as native code takes them: contiguous and aligned arrays; Python numbers at their dtypes."""
-    out = []
-    for x in leaves:
-        cls = type(x)
-        if cls is np.ndarray:
-            out.append(np.require(x, None, ["C", "A"]))
-        else:
-            out.append(np.asarray(x, WEAK[cls].dtype if cls in WEAK else None))
-    return out

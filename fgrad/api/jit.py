@@ -10,6 +10,7 @@ from functools import partial, update_wrapper
 from typing import Any
 
 from ..compile.executable import BACKENDS, Executable, Mistrust, ProgramFailure, executable_of
+from ..compile.flat import arrays
 from ..compile.native.entry import Dispatcher
 from ..compile.native.library import MISS
 from ..core import tree
@@ -22,7 +23,7 @@ from ..core.types import WEAK, shaped
 from ..passes.interpret import interpret
 from ..regions.call import call, execute, memo
 from ..rewrites.pipeline import rewritten, simplify
-from .dispatch import arrays, entry_for
+from .dispatch import entry_for
 from .leaves import Own, ShapeDtypeStruct, check_callable, checked, name_of
 from .lowering import Lowered
 
@@ -258,6 +259,7 @@ class Jitted:
         except ProgramFailure as failure:
             return self._explain(failure, args, kwargs)
         except Mistrust:
+            self.known.clear()
             self.calls.clear()  # of programs that are planned anew
             return self._call(args, kwargs)
         return self._call(args, kwargs) if out is MISS else out

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..compile.analysis import MemoryPlan, cost_analysis
-from ..compile.executable import PREPARATION, ProgramFailure, planned
+from ..compile.executable import PREPARATION, Mistrust, ProgramFailure, planned
+from ..compile.flat import arrays
 from ..compile.native.entry import Dispatcher
 from ..compile.native.library import MISS
 from ..compile.plan import Plan
@@ -21,7 +22,7 @@ from ..core.errors import ConcretizationError, DtypeError, ShapeError, TreeError
 from ..core.ir import Jaxpr
 from ..core.trace import Tracer, signature
 from ..core.types import WEAK, ShapedArray, aval_of
-from .dispatch import arrays, entry_for
+from .dispatch import entry_for
 from .leaves import ShapeDtypeStruct, checked, name_of, path_of
 
 if TYPE_CHECKING:
@@ -65,11 +66,15 @@ class _Described:
             )
         )
 
-    @cached_property
+    _made: Report | None = None
+
+    @property
     def _report(self) -> Report:
-        inputs = [f"argument {path_of(self.in_tree, i, 1)}" for i in range(len(self.types))]
-        outputs = [f"result {path_of(self.out_tree, i)}".rstrip() for i in range(len(self.out_types))]
-        return Report(self.plan, inputs, outputs)
+        plan, made = self.plan, self._made
+        if made is None or made.plan is not plan:  # a program may be planned anew while it is in use
+            made = Report(plan, _labels("argument", self.in_tree, 1), _labels("result", self.out_tree, 0))
+            self._made = made
+        return made
 
     @property
     def out_info(self) -> Any:
@@ -193,7 +198,7 @@ class Lowered(_Described):
         if self.backend == "interpreter":
             return super().plan
         with resting_collector():
-            return planned(self.stages[-1][1], self.donated, self._keep)
+            return planned(self.stages[-1][1], self.donated, self._keep, trusting=not self.donated)
 
     def compile(self) -> Compiled:
         """Machine code for the program, callable; the same that calls of the jitted function use.
@@ -239,6 +244,10 @@ class Compiled(_Described):
         except ProgramFailure as failure:
             assert self._executable is not None
             return self._executable.explain(self._staged.jaxpr, self._taken(args, kwargs), failure)
+        except Mistrust:
+            self._known.clear()
+            self._calls.clear()  # of the program that is planned anew
+            out = MISS
         return self._run(args, kwargs) if out is MISS else out
 
     def _run(self, args: Any, kwargs: Any) -> Any:
@@ -293,6 +302,12 @@ class Compiled(_Described):
                 do=f"pass {wanted}, or call the jitted function itself, which compiles for other types",
             )
         )
+
+
+def _labels(what: str, treedef: Any, skip: int) -> list[str]:
+    """`argument [0]['w']` for each leaf of a structure; the first `skip` steps of its path are left out."""
+    placed = tree.unflatten(treedef, range(treedef.num_leaves))
+    return [f"{what} {tree.keystr(path[skip:])}".rstrip() for path, _ in tree.leaves_with_path(placed)]
 
 
 def _sections(texts: Sequence[tuple[str, str]]) -> str:

@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from ..core.errors import FgradError, OutOfBoundsError, message
 from ..core.ir import Eqn, Jaxpr
 from ..regions.call import execute, inlined
 from . import callbacks, code, library
-from .expressions import NAN_MET
 from .engine import CompileError
+from .expressions import NAN_MET
 from .native.program import NativeProgram, Output, Program
 from .plan import NOWHERE, Plan, plan
 from .uniform import with_uniform_constants
@@ -179,7 +179,7 @@ class Executable:
                 raise error
         raise ProgramFailure(f"item {thunk} ({item.text}) failed with status {status} ({a}, {b})", status, item)
 
-    def explain(self, jaxpr: Jaxpr, leaves: Sequence[Any], failure: ProgramFailure) -> Any:
+    def explain(self, jaxpr: Jaxpr, leaves: Sequence[Any], failure: ProgramFailure) -> NoReturn:
         """Raise the error of a failed program as NumPy calls give it, with the user's line.
 
         `jaxpr` is the caller's own, of which this may be an equal one.

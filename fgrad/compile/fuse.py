@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.primitive import registry
 from ..core.types import shaped
@@ -156,6 +154,14 @@ class Kernel:
                 r.kind = "columns"
                 del self.known[r.var]
         return True
+
+    def turn_back(self) -> None:
+        """Undo `turn`."""
+        self.rows, self.columns = self.columns, self.rows  # type: ignore[assignment]
+        for r in self.roots:
+            if r.kind == "columns":
+                r.kind = "reduce"
+                self.known[r.var] = r
 
     def companion(self, loads: set[Var]) -> bool:
         """Whether what reads other data may come along: a few streams over one large domain cost no more than apart."""
@@ -410,7 +416,7 @@ class Fuser:
     def try_reduction(self, k: Kernel, e: Eqn, v: Var, reduced: tuple[int, ...], first: bool = False) -> bool:
         everything = tuple(range(len(k.shape)))
         kept = tuple(a for a in everything if a not in reduced)
-        split = (k.rows, k.columns)
+        split, turned = (k.rows, k.columns), False
         if not reduced:
             kind = "full"
         elif not kept:
@@ -419,8 +425,10 @@ class Fuser:
             tall = len(k.shape) > 1 and kept == everything[len(reduced) :] and self.tall(k.shape, reduced)
             kind = "columns" if tall else "reduce"
             k.rows, k.columns = (reduced, kept) if tall else (kept, reduced)
-        elif k.columns == reduced or (k.rows == reduced and k.turn()):
+        elif k.columns == reduced:
             kind = "reduce"
+        elif k.rows == reduced and k.turn():
+            kind, turned = "reduce", True
         elif k.rows == reduced:
             kind = "columns"
         else:
@@ -431,14 +439,16 @@ class Fuser:
         try:
             index = tuple([ZERO if n == 1 else f for n, f in _spread(e.inputs[0].type.shape, k.identity)])
             node = k.graph.at(e.inputs[0], index)
+            taken = k.take(Root(v, kind, node, REDUCTIONS[e.primitive.name]), first)
         except Incompatible:
+            taken = False
+        if taken:
+            self.position[v] = k.position
+        elif turned:
+            k.turn_back()
+        else:
             k.rows, k.columns = split
-            return False
-        if not k.take(Root(v, kind, node, REDUCTIONS[e.primitive.name]), first):
-            k.rows, k.columns = split
-            return False
-        self.position[v] = k.position
-        return True
+        return taken
 
     @staticmethod
     def tall(shape: tuple[int, ...], reduced: tuple[int, ...]) -> bool:

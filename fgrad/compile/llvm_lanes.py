@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .llvm_ops import lane_numbers, register_type, spread, write
+from .llvm_ops import lane_numbers, register_type, spread, wrapped, write
 from .nests import Accumulator, Value, Variable
 from .scalars import INTEGERS, size_of
 
@@ -109,7 +109,7 @@ class Text:
         """add, sub or mul of scalars, done here where both are known."""
         x, y = as_number(a), as_number(b)
         if x is not None and y is not None:
-            return str({"add": x + y, "sub": x - y, "mul": x * y}[op])
+            return str(wrapped({"add": x + y, "sub": x - y, "mul": x * y}[op], type))
         if (y == 0 and op != "mul") or (y == 1 and op == "mul"):
             return a
         if (x == 0 and op == "add") or (x == 1 and op == "mul"):

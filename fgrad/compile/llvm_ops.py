@@ -61,10 +61,18 @@ def spread(word: str, type: str, lanes: int) -> str:
 
 def lane_numbers(lanes: int, stride: int, type: str) -> str:
     """The vector 0, stride, 2 * stride, ... of an integer type, which wraps."""
-    bits = 8 * size_of(type)
-    half = 1 << bits - 1
-    numbers = [((lane * stride + half) & (2 * half - 1)) - half for lane in range(lanes)]
-    return "<" + ", ".join(f"i{bits} {n}" for n in numbers) + ">"
+    element = register_type(type, 1)
+    return "<" + ", ".join(f"{element} {wrapped(lane * stride, type)}" for lane in range(lanes)) + ">"
+
+
+def wrapped(n: int, type: str) -> int:
+    """An integer without the bits above its type, as a signed one.
+
+    >>> wrapped(200, "i8"), wrapped(200, "u16"), wrapped(-1, "u8")
+    (-56, 200, -1)
+    """
+    half = 1 << 8 * size_of(type) - 1
+    return ((n + half) & (2 * half - 1)) - half
 
 
 def identity(kind: str, type: str) -> str:

@@ -20,7 +20,7 @@ Index = "tuple[Form, ...] | Form"  # a form alone is an element number in C orde
 
 UPDATES = frozenset(["dynamic_update_slice", "dynamic_add_slice"])
 VIEWS = UPDATES | frozenset(  # equations that only move elements, or nearly
-    "broadcast_in_dim reshape transpose rev pad concatenate iota dynamic_slice gather".split()
+    ["broadcast_in_dim", "reshape", "transpose", "rev", "pad", "concatenate", "iota", "dynamic_slice", "gather"]
 )
 
 

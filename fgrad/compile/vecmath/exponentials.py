@@ -6,7 +6,7 @@ the first has trailing zeros, so that n times it is exact (Cody and Waite). e^r 
 
 from __future__ import annotations
 
-from .terms import FORMATS, Term, at_least, at_most, copysign, fma, horner, where
+from .terms import FORMATS, Term, at_least, at_most, copysign, fma, polynomial, where
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = {"f32": 0.693359375, "f64": 6.93147180369123816490e-01}
@@ -69,11 +69,11 @@ def reduce(x: Term, bias: int) -> tuple[Term, Term]:
 
 def expm1_reduced(r: Term) -> Term:
     """e^r − 1 for |r| <= ln(2)/2, rounded about once."""
-    return fma(r * r, horner(r, _EXP[r.type]), r)
+    return fma(r * r, polynomial(r, _EXP[r.type]), r)
 
 
 def factors(exponent: Term, type: str) -> tuple[Term, Term]:
-    """Two powers of 2 with the product 2^n, for an exponent with twice the bias: 2^n alone may not be a normal number."""
+    """Two powers of 2 with the product 2^n, which need not be a normal number; for an exponent with twice the bias."""
     first = (exponent >> 1) & FORMATS[type].exponent_mask
     return first.bits(type), (exponent - first).bits(type)
 
@@ -106,7 +106,7 @@ def exp2(x: Term) -> Term:
     f = x.format
     shifted = x + (f.shifter + 2 * f.bias)
     r = x - (shifted - (f.shifter + 2 * f.bias))
-    return scale(fma(r, horner(r, EXP2[x.type]), 1.0), shifted.bits(f.unsigned) << f.mantissa)
+    return scale(fma(r, polynomial(r, EXP2[x.type]), 1.0), shifted.bits(f.unsigned) << f.mantissa)
 
 
 def expm1(x: Term) -> Term:
@@ -114,7 +114,7 @@ def expm1(x: Term) -> Term:
     low, high = _EXPM1_RANGE[x.type]
     r, exponent = reduce(at_least(at_most(x, high), low), x.format.bias - 1)
     half = exponent.bits(x.type)
-    y = fma(half, r * r * horner(r, _EXP[x.type]), fma(half, r, half - 0.5))
+    y = fma(half, r * r * polynomial(r, _EXP[x.type]), fma(half, r, half - 0.5))
     return where(abs(x) < 2.0 ** -(x.format.mantissa + 2), x, y + y)
 
 
@@ -124,7 +124,7 @@ def tanh(x: Term) -> Term:
     r, exponent = reduce(at_most(a + a, 20.0 if x.type == "f32" else 40.0), x.format.bias)
     large = 1.0 - 2.0 / fma(expm1_reduced(r) + 1.0, exponent.bits(x.type), 1.0)
     square = x * x
-    small = fma(a * square, horner(square, _TANH[x.type]), a)
+    small = fma(a * square, polynomial(square, _TANH[x.type]), a)
     return copysign(where(a < 0.625, small, large), x)
 
 
@@ -140,7 +140,7 @@ def sinh(x: Term) -> Term:
     a = abs(x)
     q = quarter_exp(a)
     square = x * x
-    small = fma(a * square, horner(square, _SINH[x.type]), a)
+    small = fma(a * square, polynomial(square, _SINH[x.type]), a)
     return copysign(where(a < 1.0, small, fma(q, 2.0, -0.125 / q)), x)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..scalars import dtype_of
 from .exponentials import LN2_HIGH, LN2_LOW, exp
-from .terms import Term, at_most, copysign, fma, horner, sqrt, where
+from .terms import Term, at_most, copysign, fma, polynomial, sqrt, where
 
 # (log(1 + f) − f + f²/2)/f³ for √½ <= 1 + f < √2; relative to log(1 + f) below 2^-30
 _LOG = (0.33333313, -0.25000012, 0.20002073, -0.16667838, 0.14220215, -0.12408618, 0.118868425, -0.11657949, 0.06727922)
@@ -48,11 +48,11 @@ def split_any(x: Term) -> tuple[Term, Term]:
 def log1p_rest(f: Term) -> Term:
     """log(1 + f) − f for √½ <= 1 + f < √2."""
     if f.type == "f32":
-        return f * f * fma(f, horner(f, _LOG), -0.5)
+        return f * f * fma(f, polynomial(f, _LOG), -0.5)
     half = f * f * 0.5
     s = f / (f + 2.0)
     z = s * s
-    return fma(s, fma(z, horner(z, _ATANH), half), -half)
+    return fma(s, fma(z, polynomial(z, _ATANH), half), -half)
 
 
 def log_of_parts(k: Term, f: Term, small: Term | None = None) -> Term:

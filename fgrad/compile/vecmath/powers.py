@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .exponentials import EXP2, scale
 from .logarithms import split, split_any
-from .terms import Term, at_least, at_most, copysign, fma, horner, rint, sqrt, where
+from .terms import Term, at_least, at_most, copysign, fma, polynomial, rint, sqrt, where
 
 # log2(1 + f)/f for √½ <= 1 + f < √2, relative below 2^-35; 2^r for |r| <= ½, relative below 2^-28: in float64
 _LOG2 = (
@@ -49,12 +49,12 @@ def power_in_double(a: Term, y: Term) -> Term:
     """a^y for float32 a >= 0 and finite y, in float64."""
     a, y = a.cast("f64"), y.cast("f64")
     k, f, _ = split(a)
-    w = y * _log2_edges(a, fma(f, horner(f, _LOG2), k))
+    w = y * _log2_edges(a, fma(f, polynomial(f, _LOG2), k))
     w = at_least(at_most(w, 200.0), -200.0)
     t = w.format
     shifted = w + (t.shifter + t.bias)
     r = w - (shifted - (t.shifter + t.bias))
-    return (horner(r, _POWER_OF_2) * (shifted.bits("u64") << t.mantissa).bits("f64")).cast("f32")
+    return (polynomial(r, _POWER_OF_2) * (shifted.bits("u64") << t.mantissa).bits("f64")).cast("f32")
 
 
 def power_in_parts(a: Term, y: Term) -> Term:
@@ -68,7 +68,7 @@ def power_in_parts(a: Term, y: Term) -> Term:
     z = s * s
     z_low = fma(s + s, s_low, fma(s, s, -z))
     # log(1 + f)/2 = s + s z (1/3 + z P(z))
-    rest = z * horner(z, _ATANH)
+    rest = z * polynomial(z, _ATANH)
     third = rest + _THIRD[0]
     third_low = ((_THIRD[0] - third) + rest) + _THIRD[1]
     v = z * third
@@ -90,7 +90,7 @@ def power_in_parts(a: Term, y: Term) -> Term:
     t = w.format
     shifted = w + (t.shifter + 2 * t.bias)
     r = (w - (shifted - (t.shifter + 2 * t.bias))) + w_low
-    return scale(fma(r, horner(r, EXP2["f64"]), 1.0), shifted.bits("u64") << t.mantissa)
+    return scale(fma(r, polynomial(r, EXP2["f64"]), 1.0), shifted.bits("u64") << t.mantissa)
 
 
 def _log2_edges(a: Term, log: Term) -> Term:
@@ -105,10 +105,10 @@ def cbrt(x: Term) -> Term:
     third = rint(k * (1.0 / 3.0))
     rest = fma(third, -3.0, k)
     m = (f + 1.0) * where(rest > 0.0, x.like(2.0), where(rest < 0.0, x.like(0.5), 1.0))
-    y = horner(m, _INVERSE_CBRT)
+    y = polynomial(m, _INVERSE_CBRT)
     for coefficients in ((1 / 3, 2 / 9, 14 / 81), (1 / 3, 2 / 9))[: 1 if x.type == "f32" else 2]:
         h = fma(m * y, -(y * y), 1.0)
-        y = fma(y * h, horner(h, coefficients), y)
+        y = fma(y * h, polynomial(h, coefficients), y)
     square = y * y
     c = m * square
     c_square = c * c

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .exponentials import expm1_reduced, reduce, scale
-from .terms import Term, at_most, copysign, fma, horner, where
+from .terms import Term, at_most, copysign, fma, polynomial, where
 
 # Up to this bound erf(x) is x + x P(x²), above 1 − e^Q(x); from the second one on it is 1.
 _ERF_BOUNDS = {"f32": (0.85, 3.93), "f64": (1.0, 5.93)}
@@ -53,41 +53,38 @@ _ERFC_LARGE = {
 
 def erf_small(x: Term) -> Term:
     """erf(x) up to the first bound."""
-    return fma(x, horner(x * x, _ERF_SMALL[x.type]), x)
+    return fma(x, polynomial(x * x, _ERF_SMALL[x.type]), x)
 
 
 def erf(x: Term) -> Term:
     low, high = _ERF_BOUNDS[x.type]
     a = abs(x)
-    r, exponent = reduce(horner(at_most(a, high), _ERF_LARGE[x.type]), x.format.bias)
+    r, exponent = reduce(polynomial(at_most(a, high), _ERF_LARGE[x.type]), x.format.bias)
     large = fma(-1.0 - expm1_reduced(r), exponent.bits(x.type), 1.0)
     return copysign(where(a < low, erf_small(a), large), x)
 
 
 def erfc(x: Term) -> Term:
-    """Rounding errors of x² and 1/(x + ½) are made good in the exponent, that of R(t)/(x + ½) in the last sum."""
+    """What x², 1/(x + ½) and the product R(t)/(x + ½) lack through rounding is added at the end."""
     low, high = _ERFC_BOUNDS[x.type]
     shift = _ERFC_SHIFT[x.type]
     a = at_most(abs(x), high)
     beside, above = a + shift, a + 0.5
     inverse = 1.0 / (beside * above)
-    divided = above * inverse
-    t = (a - shift) * divided
-    t = fma(fma(-t, beside, a - shift), divided, t)
+    t = (a - shift) * above * inverse
     u = beside * inverse
     u_error = fma(-u, above, 1.0) - u * (0.5 - (above - a))
     square = a * a
     r, exponent = reduce(-square, 2 * x.format.bias)
     e = expm1_reduced(r)
-    correction = u_error - fma(a, a, -square)
     first, *others = _ERFC_LARGE[x.type]
-    slope = horner(t, others)
+    slope = polynomial(t, others)
     p = fma(t, slope, first)
     g = u * p
     g_error = fma(u, p, -g) + u * fma(t, slope, first - p)
-    g_error = fma(g, fma(e, correction, correction), g_error)
-    tail = scale(fma(g, e, g_error) + g, exponent)
+    correction = u_error - fma(a, a, -square)
+    tail = scale(fma(g, fma(e, correction, correction) + e, g_error) + g, exponent)
     large = where(x < 0.0, 2.0 - tail, tail)
     rest = 1.0 - x
-    small = fma(-x, horner(x * x, _ERF_SMALL[x.type]), (1.0 - rest) - x) + rest
+    small = fma(-x, polynomial(x * x, _ERF_SMALL[x.type]), (1.0 - rest) - x) + rest
     return where(a < low, small, large)

@@ -203,8 +203,11 @@ def at_least(a: Term, bound: float) -> Term:
     return where(a < bound, bound, a)
 
 
-def horner(x: Term, coefficients: Sequence[float]) -> Term:
-    """The polynomial with these coefficients, constant first."""
+def polynomial(x: Term, coefficients: Sequence[float]) -> Term:
+    """The polynomial with these coefficients, constant first; a long one as even and odd part, which do not wait."""
+    if len(coefficients) >= 7:
+        square = x * x
+        return fma(x, polynomial(square, coefficients[1::2]), polynomial(square, coefficients[::2]))
     total: Term | float = x.like(coefficients[-1])
     for c in reversed(coefficients[:-1]):
         total = x.apply("fma", total, c)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from .terms import Term, copysign, fma, horner, sqrt, where
+from .terms import Term, copysign, fma, polynomial, sqrt, where
 
 _HALF_PI = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
 # Beyond this 2x/π has too few bits behind the point to be rounded to the nearest integer.
@@ -108,8 +108,8 @@ def first_part(x: Term) -> tuple[Term, Term, Term]:
 def sin_cos(r: Term) -> tuple[Term, Term]:
     """sin(r) and cos(r) for |r| <= π/4."""
     square = r * r
-    sine = fma(r * square, horner(square, _SIN[r.type]), r)
-    cosine = fma(square, fma(square, horner(square, _COS[r.type]), -0.5), 1.0)
+    sine = fma(r * square, polynomial(square, _SIN[r.type]), r)
+    cosine = fma(square, fma(square, polynomial(square, _COS[r.type]), -0.5), 1.0)
     return sine, cosine
 
 
@@ -137,7 +137,7 @@ def tan(x: Term) -> Term:
     """r + r³ P(r²) or minus its inverse, with the rounding error of r."""
     r, error, n = quarters_with_error(x)
     square = r * r
-    t = fma(r * square, horner(square, _TAN[x.type]), fma(square, error, error)) + r
+    t = fma(r * square, polynomial(square, _TAN[x.type]), fma(square, error, error)) + r
     even = (n & 1) == 0
     return where(x == 0.0, x, where(even, t, -1.0) / where(even, x.like(1.0), t))
 
@@ -146,7 +146,7 @@ def asin_parts(a: Term) -> tuple[Term, Term, Term]:
     """Whether a <= ½, t and p with asin(a) = t + tp there, and π/2 − 2(t + tp) elsewhere, for 0 <= a <= 1."""
     low = a <= 0.5
     square = where(low, a * a, fma(a, -0.5, 0.5))
-    return low, where(low, a, sqrt(square)), square * horner(square, _ASIN[a.type])
+    return low, where(low, a, sqrt(square)), square * polynomial(square, _ASIN[a.type])
 
 
 def asin(x: Term) -> Term:
@@ -170,7 +170,7 @@ def acos(x: Term) -> Term:
 def atan_unit(t: Term) -> Term:
     """(atan(t) − t)/t for |t| <= 1."""
     square = t * t
-    return square * horner(square, _ATAN[t.type])
+    return square * polynomial(square, _ATAN[t.type])
 
 
 def atan(x: Term) -> Term:
