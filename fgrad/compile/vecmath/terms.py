@@ -174,8 +174,7 @@ def fma(a: Term, b: Term | float, c: Term | float) -> Term:
 
 def where(condition: Term, a: Term | float, b: Term | float) -> Term:
     """a where the condition holds, else b; one of them is a term."""
-    like = (a if isinstance(a, Term) else b).like  # type: ignore[union-attr]
-    return condition.apply("select", like(a), like(b))
+    return condition.apply("select", b.like(a) if isinstance(b, Term) else a, a.like(b) if isinstance(a, Term) else b)
 
 
 def sqrt(a: Term) -> Term:
@@ -215,8 +214,12 @@ def polynomial(x: Term, coefficients: Sequence[float]) -> Term:
 
 
 def record(function: Callable[..., Term], count: int, type: str) -> Formula:
-    """What a function of `count` terms does with floats of a type."""
+    """What a function of `count` terms does with floats of a type, without what its result does not need."""
     builder = Builder()
     params = tuple(Value("param", (), type, k, builder.root) for k in range(count))
-    result = function(*(Term(builder, p) for p in params))
-    return Formula(params, tuple(builder.root.statements), result.value)
+    result = function(*(Term(builder, p) for p in params)).value
+    needed = {result}
+    for statement in reversed(builder.root.statements):
+        if statement in needed:
+            needed.update(statement.args)
+    return Formula(params, tuple(s for s in builder.root.statements if s in needed), result)
