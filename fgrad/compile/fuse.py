@@ -139,16 +139,6 @@ class Kernel:
                 weight += 1
         return loads, inside, weight
 
-    def layout(self) -> Any:
-        """What `turn` may change."""
-        return self.rows, self.columns, [r.kind for r in self.roots], dict(self.known)
-
-    def restore(self, layout: Any) -> None:
-        """Undo it."""
-        self.rows, self.columns, kinds, self.known = layout
-        for r, kind in zip(self.roots, kinds, strict=True):
-            r.kind = kind
-
     def turn(self) -> bool:
         """Exchange rows and columns, if nothing depends on which is which: sums over leading axes go either way."""
         if self.rows is None or self.columns != tuple(range(len(self.columns))):
@@ -444,7 +434,7 @@ class Fuser:
         else:
             return False
         if kind == "columns" and kept != everything[len(reduced) :]:
-            k.restore(before)
+            k.rows, k.columns = split
             return False
         try:
             index = tuple([ZERO if n == 1 else f for n, f in _spread(e.inputs[0].type.shape, k.identity)])
@@ -457,7 +447,7 @@ class Fuser:
         elif turned:
             k.turn_back()
         else:
-            k.restore(before)
+            k.rows, k.columns = split
         return taken
 
     @staticmethod
