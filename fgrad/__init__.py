@@ -35,6 +35,7 @@ from .api import (
     vmap,
 )
 from .at import at
+from .compile.native.pool import get_num_threads, set_num_threads
 from .core import errors
 from .core.array import Array, block_until_ready
 
@@ -76,6 +77,8 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
+    "get_num_threads",
+    "set_num_threads",
     *_LAZY,
 ]
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
+from ..compile import warm
 from ..compile.executable import BACKENDS, Executable, Mistrust, ProgramFailure, executable_of
 from ..compile.flat import arrays
 from ..compile.native.entry import Dispatcher
@@ -138,6 +139,8 @@ def jit(
     check_callable(fun, "jit")
     if backend not in BACKENDS:
         raise ValueError(message(f"jit: there is no backend '{backend}'", got=backend, do=f"choose one of {BACKENDS}"))
+    if backend != "interpreter":
+        warm.begin()
     nums, names = statics(fun, static_argnums, static_argnames)
     donated = statics(fun, donate_argnums, donate_argnames, "donate")
     return Jitted(fun, nums, names, donated, inline, backend)

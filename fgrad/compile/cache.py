@@ -65,13 +65,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
-def addresses(names: Sequence[str], text: Callable[[Sequence[str]], str]) -> dict[str, int]:
+def addresses(names: Sequence[str], text: Callable[[Sequence[str]], str], level: int = 1) -> dict[str, int]:
     """The machine code of kernels.
 
     Args:
       names: hashes of the kernels' content, usable as symbols and file names.
       text: gives the LLVM module that defines exactly the functions asked for. Called for what is neither in memory
         nor on disk: with parts of it, one per processor, and with single names to find the guilty one of a failure.
+      level: see `engine.compile_text`. One name has one level.
 
     Returns:
       The address of each name, valid for as long as the process lives.
@@ -83,12 +84,12 @@ def addresses(names: Sequence[str], text: Callable[[Sequence[str]], str]) -> dic
     counters.memory_hits += len(found)
     if len(found) < len(names):
         with _lock:
-            _provide([name for name in dict.fromkeys(names) if name not in found], text)
+            _provide([name for name in dict.fromkeys(names) if name not in found], text, level)
         found = {name: _addresses[name] for name in names}
     return found
 
 
-def _provide(names: list[str], text: Callable[[Sequence[str]], str]) -> None:
+def _provide(names: list[str], text: Callable[[Sequence[str]], str], level: int) -> None:
     """Enter every name into `_addresses`, from disk or by compiling it."""
     directory = _usable_directory()
     missing = []
@@ -102,7 +103,7 @@ def _provide(names: list[str], text: Callable[[Sequence[str]], str]) -> None:
     if missing:
         counters.misses += len(missing)
         start = time.perf_counter()
-        failed |= _compile(missing, text, directory)
+        failed |= _compile(missing, text, directory, level)
         counters.compile_seconds += time.perf_counter() - start
     if failed:
         _failures.update(failed)
@@ -110,19 +111,21 @@ def _provide(names: list[str], text: Callable[[Sequence[str]], str]) -> None:
         raise CompileError(message(f"cannot compile {', '.join(failed)}", got=reasons), tuple(failed))
 
 
-def _compile(names: list[str], text: Callable[[Sequence[str]], str], directory: Path | None) -> dict[str, str]:
+def _compile(
+    names: list[str], text: Callable[[Sequence[str]], str], directory: Path | None, level: int
+) -> dict[str, str]:
     """Compile names in parts, one per processor; if that fails, one by one. Returns the errors by name."""
     count = min(len(names), engine.processors())
     parts = [names[start::count] for start in range(count)]
     try:
-        images = engine.compile_texts([text(part) for part in parts])
+        images = engine.compile_texts([text(part) for part in parts], level)
         _addresses.update(engine.load_objects(images, names))
     except CompileError as error:
         if len(names) == 1:
             return {names[0]: str(error)}
         failed: dict[str, str] = {}
         for name in names:
-            failed |= _compile([name], text, directory)
+            failed |= _compile([name], text, directory, level)
         return failed
     if directory is not None:
         _store(directory, names, images)

@@ -74,6 +74,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "buildPerModuleDefaultPipeline": (c_void_p, (c_void_p, c_int)),
     "CreateNewModulePassManager": (c_void_p, ()),
     "module_AddSROAPass": (None, (c_void_p,)),
+    "module_AddSimplifyCFGPass": (None, (c_void_p,)),
     "RunNewModulePassManager": (None, (c_void_p, c_void_p, c_void_p)),
     "DisposeNewModulePassManger": (None, (c_void_p,)),
     "TargetMachineEmitToMemory": (c_void_p, (c_void_p, c_void_p, c_int, _TEXT)),
@@ -133,7 +134,7 @@ class _Library:
         number = self.call["GetVersionInfo"]()
         self.version = f"llvmlite {llvmlite.__version__}, LLVM {number >> 16}.{number >> 8 & 255}.{number & 255}"
         self.numbers = itertools.count()
-        self._machines = [self._new_machine()]
+        self._machines: dict[int, list[int]] = {0: [], 2: []}
         self._linker: int | None = None
 
     def take(self, text: c_void_p) -> str:
@@ -151,23 +152,23 @@ class _Library:
         return self.take(text)
 
     @contextmanager
-    def machine(self) -> Iterator[int]:
-        """A target machine that no other thread uses meanwhile."""
+    def machine(self, effort: int = 2) -> Iterator[int]:
+        """A target machine that no other thread uses meanwhile; of effort 0 or 2 in generating code."""
         try:
-            machine = self._machines.pop()
+            machine = self._machines[effort].pop()
         except IndexError:
-            machine = self._new_machine()
+            machine = self._new_machine(effort)
         try:
             yield machine
         finally:
-            self._machines.append(machine)
+            self._machines[effort].append(machine)
 
-    def _new_machine(self) -> int:
+    def _new_machine(self, effort: int) -> int:
         triple, error = self.triple.encode(), c_void_p()
         target = self.call["GetTargetFromTriple"](triple, byref(error))
         # Small and position-independent: constants by one relative load; the linker adds stubs for far calls.
         machine: int = target and self.call["CreateTargetMachine"](
-            target, triple, self.cpu.encode(), self.features.encode(), 2, b"pic", b"small", 0, 0, b""
+            target, triple, self.cpu.encode(), self.features.encode(), effort, b"pic", b"small", 0, 0, b""
         )
         if not machine:
             raise CompileError(message("LLVM has no code generator for this machine", got=self.take(error) or triple))
@@ -254,9 +255,9 @@ def compile_text(text: str, level: int = 1) -> bytes:
 
     Args:
       text: a module. Target triple and data layout may be left out.
-      level: passes over the assembly before code is generated; 0: none; 1: stack slots become registers (for kernels,
-        which come vectorised and simplified: more passes cost more than all the rest and gain nothing); 2: LLVM's
-        "O2" without its vectorisers; 3: "O3" with them.
+      level: 0: the quickest compilation, of code that mostly calls other code; 1: stack slots become registers (for
+        kernels, which come vectorised and simplified: more passes cost more than all the rest and gain nothing); 2:
+        LLVM's "O2" without its vectorisers; 3: "O3" with them.
 
     Returns:
       A relocatable object file.
@@ -266,13 +267,12 @@ def compile_text(text: str, level: int = 1) -> bytes:
     """
     library = _library()
     call = library.call
-    with _gate, library.machine() as machine:
+    with _gate, library.machine(2 if level else 0) as machine:
         context = call["ContextCreate"]()
         try:
             module = _parse(library, context, text)
             try:
-                if level:
-                    _optimise(library, machine, module, level)
+                _optimise(library, machine, module, level)
                 return _emit(library, machine, module)
             finally:
                 call["DisposeModule"](module)
@@ -299,9 +299,11 @@ def _optimise(library: _Library, machine: int, module: int, level: int) -> None:
     call["PTOSetLoopVectorization"](options, level > 2)
     call["PTOSetSLPVectorization"](options, level > 2)
     builder = call["CreatePassBuilder"](machine, options)
-    if level == 1:
+    if level < 2:
         passes = call["CreateNewModulePassManager"]()
         call["module_AddSROAPass"](passes)
+        if level == 0:
+            call["module_AddSimplifyCFGPass"](passes)
     else:
         passes = call["buildPerModuleDefaultPipeline"](builder, level)
     call["RunNewModulePassManager"](passes, module, builder)

@@ -15,7 +15,7 @@ from ..core.builder import resting_collector
 from ..core.errors import FgradError, OutOfBoundsError, message
 from ..core.ir import Eqn, Jaxpr
 from ..regions.call import execute, inlined
-from . import callbacks, code, library
+from . import callbacks, code, factorizations, lapack, library
 from .engine import CompileError
 from .expressions import NAN_MET
 from .native.program import NativeProgram, Output, Program
@@ -122,10 +122,7 @@ class Executable:
         def slot(v: Any) -> int:
             place = plan.places.get(plan.base(v), NOWHERE)
             assert place is not NOWHERE or not v.type.size
-            if place.kind == "output" and place.number in plan.donated_to:
-                key: Any = ("input", plan.donated_to[place.number])
-            else:
-                key = (place.kind, place.number)
+            key = plan.memory(v)
             found = slots.get(key)
             if found is None:
                 found = slots[key] = len(slots)
@@ -177,6 +174,8 @@ class Executable:
             error = callbacks.PENDING.pop(threading.get_ident())
             if not isinstance(error, OutOfBoundsError) or self.plan.donated_to:
                 raise error
+        if status == lapack.FAILED:
+            raise factorizations.failure(item.eqn.primitive.name, a)
         raise ProgramFailure(f"item {thunk} ({item.text}) failed with status {status} ({a}, {b})", status, item)
 
     def explain(self, jaxpr: Jaxpr, leaves: Sequence[Any], failure: ProgramFailure) -> NoReturn:

@@ -15,6 +15,7 @@ from .fuse import Fuser, View
 from .nests import Builder
 from .plan import Item, Thunk, launch_item
 from .products import NAMES
+from .routines import routine_items
 from .scalars import type_name
 
 
@@ -31,6 +32,10 @@ def call_items(e: Eqn, fuser: Fuser, keep: list[Any]) -> list[Item]:
         items = product(e, fuser)
         if items is not None:
             return items
+    if id(e) not in fuser.refused:
+        routine = routine_items(e, keep)
+        if routine is not None:
+            return routine
     return [numpy_item(e, fuser, keep)]
 
 

@@ -45,9 +45,13 @@ class Item:
 
     `thunk(slot, address)` gives the Thunk, from the slot of each operand and the address of kernels (by name) and
     native functions. `overwrites`: pairs (read, written) that may share memory. `kernel`, `native`: its code.
+    `vanishes`: nothing is to be done where what it reads and what it writes are the same memory.
     """
 
-    __slots__ = ("cost", "eqn", "flops", "kernel", "native", "overwrites", "reads", "step", "text", "thunk", "writes")
+    __slots__ = (
+        *("cost", "eqn", "flops", "kernel", "native", "overwrites", "reads", "step", "text", "thunk", "vanishes"),
+        "writes",
+    )
 
     def __init__(
         self,
@@ -62,10 +66,11 @@ class Item:
         flops: int = 0,
         eqn: Eqn | None = None,
         step: Fused | None = None,
+        vanishes: bool = False,
     ):
         self.text, self.reads, self.writes, self.thunk = text, tuple(reads), tuple(writes), thunk
         self.overwrites, self.kernel, self.native = tuple(overwrites), kernel, tuple(native)
-        self.cost, self.flops, self.eqn, self.step = cost, flops, eqn, step
+        self.cost, self.flops, self.eqn, self.step, self.vanishes = cost, flops, eqn, step, vanishes
 
 
 def bytes_of(key: Any) -> int:
@@ -123,6 +128,7 @@ class Plan:
         self.lifetimes()
         self.share(frozenset(donated))
         self.arena()
+        self.leave_out()
 
     def base(self, v: Any) -> Any:
         """The variable whose memory this one is."""
@@ -132,8 +138,9 @@ class Plan:
 
     def equations(self, names: Sequence[str]) -> list[Eqn]:
         """The equations in kernels of these names."""
-        steps = [i.step for i in self.items if i.kernel is not None and i.kernel.name in names and i.step is not None]
-        return [e for step in steps for e in step.equations()]
+        items = [i for i in self.items if i.kernel is not None and i.kernel.name in names]
+        found = [e for i in items if i.step is not None for e in i.step.equations()]
+        return found + [i.eqn for i in items if i.eqn is not None]
 
     def outputs(self) -> None:
         """Give outputs their places; what cannot be written there at once is copied at the end."""
@@ -266,6 +273,27 @@ class Plan:
                 self.places[v] = Place("arena", offset, bytes_of(v))
         self.arena_bytes = free.top
 
+    def memory(self, v: Any) -> tuple[str, int]:
+        """What memory a variable has: the kind of its place and the number; a donated input where it is that one's."""
+        place = self.places.get(self.base(v), NOWHERE)
+        if place.kind == "output" and place.number in self.donated_to:
+            return "input", self.donated_to[place.number]
+        return place.kind, place.number
+
+    def leave_out(self) -> None:
+        """Drop the copies from a memory to itself; what is in place there is the next item's."""
+        kept: list[Item] = []
+        number: list[int] = []
+        for item in self.items:
+            number.append(len(kept))
+            if not (item.vanishes and self.memory(item.reads[0]) == self.memory(item.writes[0])):
+                kept.append(item)
+        self.items = kept
+        number = [min(n, len(kept) - 1) for n in number]
+        self.in_place = [(number[i], old, new) for i, old, new in self.in_place]
+        self.first = {v: number[i] for v, i in self.first.items()}
+        self.last = {v: number[i] for v, i in self.last.items()}
+
 
 class Ranges:
     """Free ranges of a growing address space; first fit."""
@@ -312,8 +340,8 @@ def copy(call, operands, dims, begin, end):  # type: ignore[no-untyped-def]
     return 0
 
 
-def launch_item(launch: Launch, step: Fused | None = None) -> Item:
-    """The item of a kernel; `step` is what it computes."""
+def launch_item(launch: Launch, step: Fused | None = None, eqn: Eqn | None = None) -> Item:
+    """The item of a kernel; `step` or `eqn` is what it computes."""
     kernel = launch.kernel
     reads = [a for a, b in zip(launch.operands, kernel.buffers, strict=True) if b.mode == "in"]
     writes = [a for a, b in zip(launch.operands, kernel.buffers, strict=True) if b.mode == "out"]
@@ -323,11 +351,12 @@ def launch_item(launch: Launch, step: Fused | None = None) -> Item:
         return Thunk(address(kernel.name), operands, launch.dims, launch.extent, launch.grain, launch.cost)
 
     pairs = [(launch.operands[i], launch.operands[o]) for i, o in launch.overwrites]
-    return Item(kernel.name, reads, writes, thunk, pairs, kernel, cost=launch.cost, flops=launch.flops, step=step)
+    text = kernel.name if eqn is None else f"{kernel.name}: {eqn.primitive.name}"
+    return Item(text, reads, writes, thunk, pairs, kernel, cost=launch.cost, flops=launch.flops, eqn=eqn, step=step)
 
 
-def copy_item(source: Any, target: Any) -> Item:
-    """The item that copies memory."""
+def copy_item(source: Any, target: Any, vanishes: bool = False) -> Item:
+    """The item that copies memory; `vanishes`: to the same memory where the source dies, which is to do nothing."""
 
     def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
         size = target.type.dtype.itemsize
@@ -335,7 +364,8 @@ def copy_item(source: Any, target: Any) -> Item:
         n = target.type.size
         return Thunk(address(copy), (slot(source), slot(target)), (size,), n, grain, 20 + 0.1 * n * size)
 
-    return Item("copy", [source], [target], thunk, native=[copy])
+    pairs = [(source, target)] if vanishes else []
+    return Item("copy", [source], [target], thunk, pairs, native=[copy], vanishes=vanishes)
 
 
 _LAUNCHES: dict[Any, list[Launch]] = {}

@@ -82,7 +82,9 @@ class Report:
         """The equations that the first item of a kernel computes, its operands, and its other items."""
         first, *others = self.kernels[kernel.name]
         item = self.plan.items[first]
-        if item.step is None:
+        if item.eqn is not None:
+            lines = [self.names.equation(item.eqn)]
+        elif item.step is None:
             lines = ["a copy of an operand in another order of its axes"]
         elif any(type(v) is Temporary for v in item.reads):
             lines = [f"{self.names.atom(item.writes[0])} from the results of the chunks"]

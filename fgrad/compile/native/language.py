@@ -145,7 +145,7 @@ class Module:
 
     def load(self) -> dict[str, int]:
         """The address of each exported function, by its name in Python; compiled now unless some cache holds it."""
-        addresses = cache.addresses(self.symbols, self.assembly)
+        addresses = cache.addresses(self.symbols, self.assembly, level=0)
         return {function.name: addresses[self.symbol(function)] for function in self.exported}
 
 

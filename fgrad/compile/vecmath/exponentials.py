@@ -119,13 +119,13 @@ def expm1(x: Term) -> Term:
 
 
 def tanh(x: Term) -> Term:
-    """x + x³ P(x²) up to 0.625; above, 1 − 2/(e^2|x| + 1), which is 1 from the bound on."""
+    """y = h/(1 + h) with h = (e^2|x| − 1)/2, up to the bound from which on it is 1; h − h y, the same, while h is small."""
     a = abs(x)
-    r, exponent = reduce(at_most(a + a, 20.0 if x.type == "f32" else 40.0), x.format.bias)
-    large = 1.0 - 2.0 / fma(expm1_reduced(r) + 1.0, exponent.bits(x.type), 1.0)
-    square = x * x
-    small = fma(a * square, polynomial(square, _TANH[x.type]), a)
-    return copysign(where(a < 0.625, small, large), x)
+    r, exponent = reduce(at_most(a + a, 20.0 if x.type == "f32" else 40.0), x.format.bias - 1)
+    half = exponent.bits(x.type)
+    h = fma(half, r * r * polynomial(r, _EXP[x.type]), fma(half, r, half - 0.5))
+    y = h / (h + 1.0)
+    return copysign(where(h < 0.5, fma(-h, y, h), y), x)
 
 
 def quarter_exp(a: Term) -> Term:
