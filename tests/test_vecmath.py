@@ -34,11 +34,10 @@ LIMITS = {
     **dict.fromkeys(["log1p", "log10", "atanh"], 1.0),
     **dict.fromkeys(["log2", "erf", "asinh"], 1.15),
     **dict.fromkeys(["acos", "atan"], 1.2),
-    **dict.fromkeys(["tanh"], 1.35),
     **dict.fromkeys(["expm1", "cosh", "sin", "cos", "atan2"], 1.5),
     **dict.fromkeys(["sinh", "tan"], 1.65),
     **dict.fromkeys(["acosh"], 1.8),
-    **dict.fromkeys(["logistic", "asin", "erfc", "logaddexp"], 2.0),
+    **dict.fromkeys(["tanh", "logistic", "asin", "erfc", "logaddexp"], 2.0),
     "pow": 0.95,
 }
 

@@ -74,7 +74,7 @@ def seen_at(address: int | None, shape: tuple[int, ...], layout: Layout) -> np.n
     return np.lib.stride_tricks.as_strided(base, shape, [s * type.dtype.itemsize for s in strides])
 
 
-def numpy_call(e: Eqn, layouts: Sequence[Layout | None]) -> Callable[[Any], None]:
+def numpy_call(e: Eqn, layouts: Sequence[Layout | None] | None = None) -> Callable[[Any], None]:
     """The function behind the thunk of an equation: its operands that are variables, then its outputs, by address.
 
     `layouts`: where an operand is a view of other memory than its own.
@@ -91,7 +91,7 @@ def numpy_call(e: Eqn, layouts: Sequence[Layout | None]) -> Callable[[Any], None
             if literal is not None:
                 xs.append(literal)
                 continue
-            layout = layouts[n]
+            layout = None if layouts is None else layouts[n]
             x = array_at(operands[n], t) if layout is None else seen_at(operands[n], t.shape, layout)
             x.flags.writeable = False
             xs.append(x if t.ndim else x[()])

@@ -9,11 +9,13 @@ from typing import Any
 from ..core.ir import Eqn, Literal, Var
 from ..core.types import shaped
 from . import callbacks
+from .convolution import convolution_items
 from .dot import Layout, plan_dot
 from .emit import Launch
 from .fuse import Fuser, View
 from .nests import Builder
 from .plan import Item, Thunk, launch_item
+from .pooling import pooling_items
 from .products import NAMES
 from .routines import routine_items
 from .scalars import type_name
@@ -33,9 +35,9 @@ def call_items(e: Eqn, fuser: Fuser, keep: list[Any]) -> list[Item]:
         if items is not None:
             return items
     if id(e) not in fuser.refused:
-        routine = routine_items(e, keep)
-        if routine is not None:
-            return routine
+        for made in (routine_items(e, keep), convolution_items(e), pooling_items(e, fuser)):
+            if made is not None:
+                return made
     return [numpy_item(e, fuser, keep)]
 
 

@@ -14,7 +14,8 @@ from .scalars import FLOATS, size_of
 
 WIDE = 8  # neighbours, or rows, from which on lanes go across them
 COLUMNS = 1024  # neighbours that are worked on together, so that what they have come to stays in cache
-BLOCK = 2048  # elements of which the extreme is found before its place
+BLOCK = 1024  # elements of which the extreme is found before its place
+SMALL = 128  # the same, of rows that have few such blocks
 SHORT = 24  # rows up to this length are searched in lanes across rows
 
 
@@ -160,13 +161,16 @@ def counting(type: str, n: int) -> str:
     return "i32" if size_of(type) < 8 and n < 2**31 else "i64"
 
 
-def beyond(w: Writer, op: str, new: Value, old: Value) -> Value:
-    """Whether `new` takes the place of `old`."""
+def taken(w: Writer, op: str, new: Value, old: Value, j: Value, at: Value) -> tuple[Value, Value]:
+    """The extreme so far and its place, after element j: `new` where it is beyond `old` or the first NaN."""
     k = w.k
     better = k.op("gt" if op == "max" else "lt", new, old)
-    if new.type not in FLOATS:
-        return better
-    return k.op("or", better, k.op("and", k.op("ne", new, new), k.op("eq", old, old)))
+    if new.type in FLOATS:  # one choice after the other: masks of many lanes are slow to combine
+        place = k.select(k.op("ne", new, new), k.select(k.op("eq", old, old), j, at), k.select(better, j, at))
+        return k.op(op, old, new), place
+    # of a choice between what is in memory and something else, LLVM makes a masked store, which is slow on some machines
+    step = lambda a, b: k.add(a, k.select(better, k.sub(b, a), k.const(0, a.type)))  # noqa: E731
+    return step(old, new), step(at, j)
 
 
 def extreme_columns(w: Writer, op: str, outer: int, n: int, inner: int) -> None:
@@ -189,9 +193,9 @@ def extreme_columns(w: Writer, op: str, outer: int, n: int, inner: int) -> None:
             with k.vector(low, high) as c:
                 i = k.sub(c, low)
                 new, old, at = element(w, k.add(line, c)), k.load(best, i), k.load(found, i)
-                better = beyond(w, op, new, old)
-                k.store(best, i, k.select(better, new, old))
-                k.store(found, i, k.select(better, number, at))
+                extreme, place = taken(w, op, new, old, number, at)
+                k.store(best, i, extreme)
+                k.store(found, i, place)
         result = k.op("quot", start, k.dim(n)) if n > 1 else start
         with k.vector(low, high) as c:
             k.store(y, k.add(result, c), k.cast(k.load(found, k.sub(c, low)), "i64"))
@@ -212,29 +216,45 @@ def extreme_line(w: Writer, op: str, outer: int, n: int) -> None:
     y = w.buffer(1, "out")
     w.parallel = (outer, w.grain(outer))
     neutral = k.const(identity(op, type), type)
+    block = BLOCK if n > 4 * BLOCK else SMALL
+    length = k.dim(block)
     with k.serial(k.begin, k.end) as r:
-        row, length = k.mul(r, k.dim(n)), k.dim(BLOCK)
-        if n <= BLOCK:
+        row = k.mul(r, k.dim(n))
+        if n <= block:
             start = w.zero()
             best = block_extreme(w, op, neutral, row, start, k.dim(n))
         else:
             head = block_extreme(w, op, neutral, row, w.zero(), length)
             so_far, where = k.variable(head), k.variable(w.zero())
-            with k.serial(k.const(1, "i64"), k.dim(-(-n // BLOCK))) as b:
+            with k.serial(k.const(1, "i64"), k.dim(-(-n // block))) as b:
                 low = k.mul(b, length)
                 here = block_extreme(w, op, neutral, row, low, k.op("min", k.add(low, length), k.dim(n)))
-                better = beyond(w, op, here, k.read(so_far))
-                k.assign(where, k.select(better, low, k.read(where)))
-                k.assign(so_far, k.select(better, here, k.read(so_far)))
+                extreme, place = taken(w, op, here, k.read(so_far), low, k.read(where))
+                k.assign(where, place)
+                k.assign(so_far, extreme)
             start, best = k.read(where), k.read(so_far)
-        place = k.accumulator("min", k.const(2**31 - 1, count))
-        with k.vector(w.zero(), k.op("min", k.dim(min(n, BLOCK)), k.sub(k.dim(n), start))) as j:
-            x = element(w, k.add(k.add(row, start), j))
-            match = k.op("eq", x, best)
-            if type in FLOATS:
-                match = k.op("or", match, k.op("ne", x, x))
-            k.update(place, k.select(match, k.cast(j, count), k.const(2**31 - 1, count)))
-        k.store(y, r, k.add(start, k.cast(k.read(place), "i64")))
+        number = first_match(w, op, best, count, k.add(row, start), k.op("min", length, k.sub(k.dim(n), start)))
+        k.store(y, r, k.add(start, k.cast(number, "i64")))
+
+
+def first_match(w: Writer, op: str, best: Value, count: str, start: Value, stop: Value) -> Value:
+    """The number of the first element that is the extreme `best` of those from `start` on; if that is NaN, is NaN."""
+    k = w.k
+    none = k.const(2**31 - 1, count)
+    first = k.accumulator("min", none)
+    cases = [None] if best.type not in FLOATS else [k.op("eq", best, best), k.op("ne", best, best)]
+    for number, case in enumerate(cases):
+        with ExitStack() as stack:
+            if case is not None:
+                stack.enter_context(k.branch(case))
+            j = stack.enter_context(k.vector(w.zero(), stop))
+            x, place = element(w, k.add(start, j)), k.cast(j, count)
+            if number == 0:
+                short = k.op("lt" if op == "max" else "gt", x, best)
+                k.update(first, k.select(short, none, place))
+            else:
+                k.update(first, k.select(k.op("ne", x, x), place, none))
+    return k.read(first)
 
 
 def block_extreme(w: Writer, op: str, neutral: Value, row: Value, low: Value, high: Value) -> Value:
@@ -266,10 +286,10 @@ def extreme_lanes(w: Writer, op: str, outer: int, n: int, inner: int) -> None:
         count = counting(first.type, n)
         best, found = k.variable(first), k.variable(k.const(0, count))
         with k.serial(k.const(1, "i64"), k.dim(n)) as j:
-            new, old = element(w, k.affine([(j, k.dim(inner))], start)), k.read(best)
-            better = beyond(w, op, new, old)
-            k.assign(best, k.select(better, new, old))
-            k.assign(found, k.select(better, k.cast(j, count), k.read(found)))
+            new = element(w, k.affine([(j, k.dim(inner))], start))
+            extreme, place = taken(w, op, new, k.read(best), k.cast(j, count), k.read(found))
+            k.assign(best, extreme)
+            k.assign(found, place)
         k.store(y, line, k.cast(k.read(found), "i64"))
 
 

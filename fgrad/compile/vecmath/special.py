@@ -5,12 +5,9 @@ from __future__ import annotations
 from .exponentials import expm1_reduced, reduce, scale
 from .terms import Term, at_most, copysign, fma, polynomial, where
 
-# Up to this bound erf(x) is x + x P(x²), above 1 − e^Q(x); from the second one on it is 1.
-_ERF_BOUNDS = {"f32": (0.85, 3.93), "f64": (1.0, 5.93)}
-
-# P: erf(x)/x − 1; relative to erf below 2^-27 and 2^-56
+# erf(x)/x − 1 as a polynomial in x² for |x| <= 1; relative to erf(x) below 2^-29 and 2^-56
 _ERF_SMALL = {
-    "f32": (0.12837917, -0.37612587, 0.112828314, -0.02680604, 0.0050558094, -0.00063383975),
+    "f32": (0.12837917, -0.37612626, 0.11283581, -0.026853547, 0.0051877405, -0.0008004634, 7.834706e-05),
     "f64": (
         0.12837916709551256, -0.3761263890318337, 0.1128379167093876, -0.026866170642303868, 0.005223977599799362,
         -0.0008548325636811581, 0.00012055285064615355, -1.492455236823057e-05, 1.6445194643513725e-06,
@@ -18,17 +15,23 @@ _ERF_SMALL = {
     ),
 }  # fmt: skip
 
-# Q: log(erfc(x)); for erf below 2^-28 and 2^-57
-_ERF_LARGE = {
-    "f32": (-0.00011566482, -1.1280112, -0.63660914, -0.1044412, 0.022475589, -0.0031063154, 0.00020243862),
-    "f64": (
-        -5.149380439016882e-07, -1.128373975697268, -0.6366441252572655, -0.10270210037507227, 0.018987689118967244,
-        0.0004140179510501929, -0.0019194432939658775, 0.0007734413163068537, -0.00013680385227264619,
-        -1.940050511440188e-05, 2.2485289630707437e-05, -8.564285910102454e-06, 2.1113839780508206e-06,
-        -3.689558550748587e-07, 4.585366298202809e-08, -3.882860174637146e-09, 2.01638571486762e-10,
-        -4.854960492318267e-12,
-    ),
-}  # fmt: skip
+# From this bound on, erf(x) rounds to 1.
+_ERF_ENDS = {"f32": 3.92, "f64": 5.93}
+
+# erfc(x) as a polynomial in x − 2.5 from 1 to the end, below 2^-27
+_ERFC_SINGLE = (
+    0.0004069546, -0.0021782215, 0.0054455684, -0.008351225, 0.008623632, -0.006111381, 0.0027943067, -0.0005563366,
+    -0.00025388887, 0.0002671806, -8.477515e-05, -1.6359387e-05, 1.709326e-05, -7.1699185e-07, -1.0908623e-06,
+)  # fmt: skip
+
+# log(erfc(x)) as a polynomial in x from 1 to the end; for erf(x) below 2^-57
+_LOG_ERFC_DOUBLE = (
+    -5.149380439016882e-07, -1.128373975697268, -0.6366441252572655, -0.10270210037507227, 0.018987689118967244,
+    0.0004140179510501929, -0.0019194432939658775, 0.0007734413163068537, -0.00013680385227264619,
+    -1.940050511440188e-05, 2.2485289630707437e-05, -8.564285910102454e-06, 2.1113839780508206e-06,
+    -3.689558550748587e-07, 4.585366298202809e-08, -3.882860174637146e-09, 2.01638571486762e-10,
+    -4.854960492318267e-12,
+)  # fmt: skip
 
 # From this bound on, erfc(x) is e^-x² R(t)/(x + ½) with t = (x − shift)/(x + shift); from the last one on it is zero.
 # The shift is one of those for which the first coefficient of R needs hardly any rounding.
@@ -51,17 +54,16 @@ _ERFC_LARGE = {
 }  # fmt: skip
 
 
-def erf_small(x: Term) -> Term:
-    """erf(x) up to the first bound."""
-    return fma(x, polynomial(x * x, _ERF_SMALL[x.type]), x)
-
-
 def erf(x: Term) -> Term:
-    low, high = _ERF_BOUNDS[x.type]
     a = abs(x)
-    r, exponent = reduce(polynomial(at_most(a, high), _ERF_LARGE[x.type]), x.format.bias)
-    large = fma(-1.0 - expm1_reduced(r), exponent.bits(x.type), 1.0)
-    return copysign(where(a < low, erf_small(a), large), x)
+    end = _ERF_ENDS[x.type]
+    if x.type == "f32":
+        large = where(a > end, 1.0, 1.0 - polynomial(a - 2.5, _ERFC_SINGLE))
+    else:
+        r, exponent = reduce(polynomial(at_most(a, end), _LOG_ERFC_DOUBLE), x.format.bias)
+        large = fma(-1.0 - expm1_reduced(r), exponent.bits(x.type), 1.0)
+    small = fma(x, polynomial(x * x, _ERF_SMALL[x.type]), x)
+    return where(a < 1.0, small, copysign(large, x))
 
 
 def erfc(x: Term) -> Term:
