@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .compile import cache as kernels
+from .compile.native import library
 
 __all__ = ["CacheInfo", "clear", "info"]
 
@@ -73,10 +74,14 @@ def info() -> CacheInfo:
 def clear(disk: bool = True) -> None:
     """Empty the kernel cache: programs made from now on compile their kernels again, existing ones go on running.
 
+    The memory that calls and results left behind for those to come, up to 64 MB of results, goes back to the system.
+
     Args:
       disk: remove the files as well, those of other processes and machine types included.
     """
     kernels.forget()
+    library.release_arenas()
+    library.release_blocks()
     top = kernels.root()
     if disk and top is not None:
         kernels.remove(path for path, _ in kernels.stored(top))

@@ -249,5 +249,5 @@ def test_equal_layers_compile_once():
     few = compiled(network(3), x, ws[:3])
     assert few > 0
     many = compiled(network(50), x, ws)
-    assert many <= few  # slices of the stack at other places
+    assert many <= few + 1  # the first slice of the stack, the second, and all others
     np.testing.assert_allclose(jit(network(50))(x, ws), network(50)(x, ws), rtol=1e-9)

@@ -82,8 +82,8 @@ class BlockEmitter(Emitter):
             chunk = stack.enter_context(k.serial(k.begin, k.end))
             stack.callback(self.close_chunk, chunk)
             self.open_chunk(chunk)
-            low = k.mul(chunk, k.dim(grain))
-            high = k.op("min", k.add(low, k.dim(grain)), k.dim(n))
+            low = k.mul(chunk, k.dim(grain, "grain"))
+            high = k.op("min", k.add(low, k.dim(grain, "grain")), k.dim(n, "rows"))
             size = k.const(ROWS, "i64")
             count = k.op("quot", k.add(k.sub(high, low), k.const(ROWS - 1, "i64")), size)
             block = stack.enter_context(k.serial(k.const(0, "i64"), count))
@@ -145,7 +145,7 @@ class BlockEmitter(Emitter):
             guard = None
             if any(self.real(root.node).number in self.doubtful for root in full):
                 guard = k.accumulator("add", k.const(0, full[0].node.type))
-            with k.vector(k.const(0, "i64"), k.dim(self.count(self.column_groups))) as c:
+            with k.vector(k.const(0, "i64"), k.dim(self.count(self.column_groups), "columns")) as c:
                 self.vars[self.column_groups[0][-1]] = c
                 values = [self.value(root.node) for root in roots]
                 for root, value in zip(roots, values, strict=True):
@@ -169,7 +169,7 @@ class BlockEmitter(Emitter):
     def columns_in_registers(self, roots: Sequence[Root]) -> None:
         """Sums over the rows of the block, added to those of the chunk."""
         k = self.k
-        with k.vector(k.const(0, "i64"), k.dim(self.count(self.column_groups))) as c:
+        with k.vector(k.const(0, "i64"), k.dim(self.count(self.column_groups), "columns")) as c:
             self.vars[self.column_groups[0][-1]] = c
             sums = {}
             for root in roots:

@@ -137,8 +137,8 @@ class Emitter(Expressions):
         chunk = stack.enter_context(k.serial(k.begin, k.end))
         stack.callback(self.close_chunk, chunk)
         self.open_chunk(chunk)
-        low = k.mul(chunk, k.dim(grain))
-        high = k.op("min", k.add(low, k.dim(grain)), k.dim(n))
+        low = k.mul(chunk, k.dim(grain, "grain"))
+        high = k.op("min", k.add(low, k.dim(grain, "grain")), k.dim(n, "rows"))
         if not rows:
             self.row((low, high))
             return
@@ -155,7 +155,7 @@ class Emitter(Expressions):
         if outer:
             self.parallel = (self.count(outer), self.grain(self.count(outer)))
             self.row_variables(outer, stack.enter_context(k.serial(k.begin, k.end)))
-            low, high = k.const(0, "i64"), k.dim(n)
+            low, high = k.const(0, "i64"), k.dim(n, "rows")
         else:
             self.parallel = (n, self.grain(n, 16))
         self.vars[inner[-1]] = stack.enter_context(k.vector(low, high))
@@ -184,8 +184,8 @@ class Emitter(Expressions):
         k = self.k
         for i, g in enumerate(groups):
             behind = self.count(groups[i + 1 :])
-            value = r if behind == 1 else k.op("quot", r, k.dim(behind))
-            self.vars[g[-1]] = k.op("rest", value, k.dim(self.extent(g))) if i else value
+            value = r if behind == 1 else k.op("quot", r, k.dim(behind, "rows"))
+            self.vars[g[-1]] = k.op("rest", value, k.dim(self.extent(g), f"row axis {i}")) if i else value
 
     def row(self, bounds: tuple[Value, Value] | None = None) -> None:
         """The stages of one row, or of the part of it within bounds."""
@@ -307,13 +307,13 @@ class Emitter(Expressions):
             return inside
         zero = k.const(0, "i64")
         for g in columns[:-1]:
-            self.vars[g[-1]] = stack.enter_context(k.serial(zero, k.dim(self.extent(g))))
-        low, high = bounds or (zero, k.dim(self.extent(columns[-1])))
+            self.vars[g[-1]] = stack.enter_context(k.serial(zero, k.dim(self.extent(g), f"column axis {g[0]}")))
+        low, high = bounds or (zero, k.dim(self.extent(columns[-1]), "columns"))
         blocked = [r for r in inside if self.blocks(r)]
         if blocked:
-            count = k.op("quot", k.add(k.sub(high, low), k.dim(BLOCK - 1)), k.dim(BLOCK))
-            low = k.add(low, k.mul(stack.enter_context(k.serial(zero, count)), k.dim(BLOCK)))
-            high = k.op("min", k.add(low, k.dim(BLOCK)), high)
+            count = k.op("quot", k.add(k.sub(high, low), k.const(BLOCK - 1, "i64")), k.const(BLOCK, "i64"))
+            low = k.add(low, k.mul(stack.enter_context(k.serial(zero, count)), k.const(BLOCK, "i64")))
+            high = k.op("min", k.add(low, k.const(BLOCK, "i64")), high)
             for r in blocked:
                 block = k.accumulator("add", k.const(0, r.node.type))
                 stack.callback(self.hand_over, inside[r], block)
@@ -337,8 +337,8 @@ class Emitter(Expressions):
             count = self.parallel[0]
             self.partial[r] = r.var if count == 1 else Temporary(r.node.type, count * width)
         if columns:
-            self.first = k.mul(chunk, k.dim(width))
-            with k.vector(k.const(0, "i64"), k.dim(width)) as c:
+            self.first = k.mul(chunk, k.dim(width, "columns"))
+            with k.vector(k.const(0, "i64"), k.dim(width, "columns")) as c:
                 for r in columns:
                     neutral = k.const(identity(r.op or "", r.node.type), r.node.type)
                     k.store(self.buffer(self.partial[r], r.node.type, "out"), k.add(self.first, c), neutral)
@@ -399,14 +399,14 @@ def put_together(r: Root, partial: Temporary, chunks: int, width: int) -> Launch
     zero, start = k.const(0, "i64"), k.const(identity(op, partial.type), partial.type)
     if width == 1:
         total = k.accumulator(op, start)
-        with k.vector(zero, k.dim(chunks)) as c:
+        with k.vector(zero, k.dim(chunks, "chunks")) as c:
             k.update(total, k.load(source, c))
         k.store(target, zero, k.cast(k.read(total), r.node.type))
     else:
         with k.vector(k.begin, k.end) as c:
             total = k.accumulator(op, start)
-            with k.serial(zero, k.dim(chunks)) as row:
-                k.update(total, k.load(source, k.add(k.mul(row, k.dim(width)), c)))
+            with k.serial(zero, k.dim(chunks, "chunks")) as row:
+                k.update(total, k.load(source, k.add(k.mul(row, k.dim(width, "columns")), c)))
             k.store(target, c, k.cast(k.read(total), r.node.type))
     launch = Launch(k.finish(), [partial, r.var], k.dims, width, max(-(-width // 64) * 64, 1024))
     launch.cost = 20.0 + chunks * width * 0.1

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from ..core.ir import Var
 from .forms import Form, linear
 from .fuse import Kernel as Fused
 from .fuse import Root
-from .nests import Buffer, Builder, Value
+from .nests import STATIC, Buffer, Builder, Value
 from .points import Node
 from .scalar_rules import RULES, WEIGHTS
-from .scalars import FLOATS, MATH
+from .scalars import FLOATS, MATH, dtype_of
 
 # What gives NaN where an operand is NaN. Between a product that is taken at its word and the results nothing else may
 # stand, but reductions, and choices by a condition that does not depend on it.
@@ -151,9 +153,9 @@ class Expressions:
     def position(self, form: Form) -> Value:
         """The value of a form in the present loops."""
         k = self.k
-        terms = [(self.vars[a], k.dim(c)) for a, c in form.terms if a in self.vars]
-        terms += [(self.value(n), k.dim(c)) for n, c in form.nodes]
-        return k.affine(terms, k.dim(form.const) if form.const else None)
+        terms = [(self.vars[a], k.dim(c, "stride")) for a, c in form.terms if a in self.vars]
+        terms += [(self.value(n), k.dim(c, "stride")) for n, c in form.nodes]
+        return k.affine(terms, k.dim(form.const, "offset") if form.const else None)
 
     def value(self, node: Node) -> Value:
         """The value of an expression in the present loops."""
@@ -187,7 +189,7 @@ class Expressions:
     def build(self, n: Node) -> Any:
         k = self.k
         if n.kind == "const":
-            return k.const(n.payload, n.type)
+            return self.constant(n.payload, n.type)
         if n.kind == "index":
             return self.position(n.payload)
         args = [self.known_value(self.real(a)) for a in n.args]
@@ -208,10 +210,18 @@ class Expressions:
             return k.mul(*args)
         return RULES[e.primitive.name](k, args, n.type, e.params)
 
+    def constant(self, value: Any, type: str) -> Value:
+        """A constant of the program. Floats that are not plain come as dims, as in a mean over more rows."""
+        k = self.k
+        if type not in FLOATS or not np.isfinite(value) or (abs(value) <= STATIC and value == np.rint(2 * value) / 2):
+            return k.const(value, type)
+        bits = dtype_of(type).type(value).view("i4" if type == "f32" else "i8")
+        return k.op("bits", k.cast(k.dim(int(bits)), "i32" if type == "f32" else "i64"), type=type)
+
     def bound(self, size: int, i: Value, mask: Value | None = None) -> Value:
         """An index that is checked, with negative ones counted from the end."""
         k = self.k
-        n = k.dim(size)
+        n = k.dim(size, "size")
         holds = k.op("and", k.op("ge", i, k.op("neg", n)), k.op("lt", i, n))
         if mask is not None:
             holds = k.op("or", holds, k.op("not", mask))

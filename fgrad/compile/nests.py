@@ -12,8 +12,8 @@ A kernel is a thunk function (see `native`): it gets operands, dims, and the par
 Values are immutable and in single-assignment form. A pure operation stands in the outermost block in which its operands
 are known, so loops contain only what depends on them. Loops are `serial` or `vector`: the iterations of a vector loop
 are independent but for accumulators, and are done in lanes by the renderers that can. There is at most one vector loop
-around any statement; it may hold serial loops. Extents up to 16 are constants, larger ones run-time dims, equal ones
-the same dim: so one kernel serves every batch size, and its text is the key by which it is cached.
+around any statement; it may hold serial loops. Extents up to 16 are constants, larger ones run-time dims, so that one
+kernel serves every batch size; its text is the key by which it is cached.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class Builder:
         self.block = self.root
         self.buffers: list[Buffer] = []
         self.scratch_buffers: list[Buffer] = []
-        self.dims: list[int] = []  # run-time values of the dims, for the caller
+        self.roles: list[tuple[int, str]] = []  # of the dims: value, role
         self._numbers = 0
         self.begin = Value("begin", (), "i64", None, self.root)
         self.end = Value("end", (), "i64", None, self.root)
@@ -214,13 +214,21 @@ class Builder:
         self.scratch_buffers.append(Buffer(type, "scratch", len(self.scratch_buffers), length))
         return self.scratch_buffers[-1]
 
-    def dim(self, n: int) -> Value:
-        """An extent or offset: a constant if it is small, else a run-time value that all equal ones share."""
+    def dim(self, n: int, role: str = "") -> Value:
+        """An extent or offset: a constant if it is small, else a run-time value that all equal ones of a role share.
+
+        Numbers of different roles may be equal by chance, and then differ in a program of another batch size.
+        """
         if -1 <= n <= STATIC:
             return self.const(n, "i64")
-        if n not in self.dims:
-            self.dims.append(n)
-        return self._place("dim", (), "i64", self.dims.index(n))
+        if (n, role) not in self.roles:
+            self.roles.append((n, role))
+        return self._place("dim", (), "i64", self.roles.index((n, role)))
+
+    @property
+    def dims(self) -> list[int]:
+        """Run-time values of the dims, for the caller."""
+        return [n for n, _ in self.roles]
 
     def const(self, value: Any, type: str) -> Value:
         """A constant."""

@@ -168,7 +168,7 @@ def taken(w: Writer, op: str, new: Value, old: Value, j: Value, at: Value) -> tu
     if new.type in FLOATS:  # one choice after the other: masks of many lanes are slow to combine
         place = k.select(k.op("ne", new, new), k.select(k.op("eq", old, old), j, at), k.select(better, j, at))
         return k.op(op, old, new), place
-    # of a choice between what is in memory and something else, LLVM makes a masked store, which is slow on some machines
+    # of a choice between what is in memory and something else LLVM makes a masked store, on some machines a slow one
     step = lambda a, b: k.add(a, k.select(better, k.sub(b, a), k.const(0, a.type)))  # noqa: E731
     return step(old, new), step(at, j)
 

@@ -69,6 +69,6 @@ MATH: dict[str, int] = {
     **dict.fromkeys(
         ["sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"], 1
     ),
-    **dict.fromkeys(["erf", "erfc", "erf_inv", "lgamma", "digamma", "cbrt"], 1),
-    **dict.fromkeys(["pow", "atan2", "hypot", "logaddexp", "fmod"], 2),
+    **dict.fromkeys(["erf", "erfc", "cbrt"], 1),
+    **dict.fromkeys(["pow", "atan2", "hypot", "logaddexp"], 2),
 }

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
 
-from . import layout, pool
+from . import blocks, layout, pool
 from .dispatch import add_entry, clear_entries, dispatch, execute
 from .language import Module
 from .runtime import free_arenas, free_contexts, give_context, new_state, run, take_context
 
 Word = ctypes.c_int64
-NEW_FROM_DESCR, SCALAR, ARRAY_TYPE = 94, 60, 2  # in the table of NumPy's C API: numbers that never change
+HANDLER_BYTES = 180  # PyDataMem_Handler, and the name of its capsule
+NEW_FROM_DESCR, SCALAR, ARRAY_TYPE, GET_HANDLER = 94, 60, 2, 305  # in NumPy's table of C functions, for ever
 SAMPLE_DTYPES = ("?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d", "F", "D")
 CAN_THREAD = sys.platform != "win32"
 _lock = threading.Lock()
@@ -55,6 +56,8 @@ class Library:
         # The compiler takes every other one on each of two processors: `dispatch` here, `execute` and `run` there.
         natives = [dispatch, execute, take_context, run, give_context, free_contexts, new_state, free_arenas]
         natives += [add_entry, clear_entries]
+        natives += [blocks.block_malloc, blocks.block_calloc, blocks.block_realloc, blocks.block_free]
+        natives += [blocks.free_blocks]
         if CAN_THREAD:
             natives += [pool_reset, pool_resize]
         address = Module(natives).load()
@@ -70,9 +73,14 @@ class Library:
         self.run = function("run", ctypes.c_int32, Word)
         self.add_entry = function("add_entry", None, Word, Word)
         self.clear_entries = function("clear_entries", None, Word)
-        self.state = function("new_state", Word, Word)(layout.STATE_BYTES)
-        if not self.state:
+        self.free_blocks = function("free_blocks", None, Word)
+        new = function("new_state", Word, Word)
+        self.state, self.blocks, record = map(new, (layout.STATE_BYTES, blocks.BLOCKS_BYTES, HANDLER_BYTES))
+        if not (self.state and self.blocks and record):
             raise MemoryError
+        if CAN_THREAD:
+            reset = function("pool_reset", None, Word)
+            reset(self.state)
         api = numpy_api()
         values = {
             layout.STATE_NEW_ARRAY: api[NEW_FROM_DESCR],
@@ -82,14 +90,14 @@ class Library:
             layout.STATE_FALSE: id(False),
             layout.STATE_MISS: id(MISS),
             layout.STATE_EXECUTE: address["execute"],
+            layout.STATE_BLOCKS: self.blocks,
+            layout.STATE_HANDLER: handler(record, self.blocks, address),
             layout.STATE_THREADS: 1,
             layout.STATE_MAIN_THREAD: threading.main_thread().ident or 0,
         }
         for offset, value in values.items():
             word(self.state + offset).value = value
         if CAN_THREAD:
-            reset = function("pool_reset", None, Word)
-            reset(self.state)
             pool.listen(functools.partial(function("pool_resize", None, Word, Word), self.state))
             os.register_at_fork(after_in_child=functools.partial(self.after_fork, reset))
 
@@ -97,6 +105,25 @@ class Library:
         """In the child of a fork, no worker exists, and the thread that forked is the main one."""
         reset(self.state)
         word(self.state + layout.STATE_MAIN_THREAD).value = threading.get_ident()
+
+
+def handler(record: int, pool_: int, address: dict[str, int]) -> int:
+    """The capsule that tells NumPy how to free and resize memory of `blocks`; 0 where an array has no such field.
+
+    `record` takes a PyDataMem_Handler, version 1: name, version, context, four functions.
+    """
+    if not _reads_handler():
+        return 0
+    ctypes.memmove(record, b"fgrad".ljust(127, b"\0") + b"\1", 128)
+    functions = [address[f"block_{name}"] for name in ("malloc", "calloc", "realloc", "free")]
+    for i, value in enumerate([pool_, *functions]):
+        word(record + 128 + 8 * i).value = value
+    ctypes.memmove(record + 168, b"mem_handler", 12)
+    new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+    pointer = ctypes.cast(ctypes.pythonapi.PyCapsule_New, ctypes.c_void_p).value
+    capsule = new(pointer)(record, record + 168, None)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(capsule))  # for ever: arrays outlive everything
+    return id(capsule)
 
 
 def library() -> Library:
@@ -119,12 +146,23 @@ def release_arenas() -> None:
         library().free_arenas(library().state)
 
 
+def release_blocks() -> None:
+    """Give the memory that results left behind back to the system."""
+    if _library:
+        library().free_blocks(library().blocks)
+
+
+def idle_bytes() -> int:
+    """The memory that results left behind and that waits for others, in bytes."""
+    return word(library().blocks + blocks.BLOCKS_IDLE).value if _library else 0
+
+
 def numpy_api() -> ctypes.Array[Any]:
-    """The first hundred entries of NumPy's table of C functions."""
+    """NumPy's table of C functions, as far as we need it."""
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
     address = prototype(ctypes.cast(pointer, ctypes.c_void_p).value)(_multiarray_umath._ARRAY_API, None)
-    return (Word * 100).from_address(address)
+    return (Word * (GET_HANDLER + 1)).from_address(address)
 
 
 @functools.cache
@@ -157,6 +195,17 @@ def _reads_array(array: np.ndarray) -> bool:
         and flags & 0x100 == 0x100 * array.flags.aligned
         and flags & 0x400 == 0x400 * array.flags.writeable
     )
+
+
+def _reads_handler() -> bool:
+    """Whether an array names its memory handler where `layout` says, and we may do so too."""
+    if not reads_objects():
+        return False
+    present = ctypes.PYFUNCTYPE(ctypes.py_object)(numpy_api()[GET_HANDLER])()
+    array = np.empty(3)
+    view = array[1:]
+    named = [word(id(x) + layout.ARRAY_HANDLER).value for x in (array, view)]
+    return named == [id(present), 0]
 
 
 def _reads_scalar(code: str) -> bool:

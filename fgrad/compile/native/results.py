@@ -4,6 +4,7 @@ A context owns its results until they are handed over.
 """
 
 from .arguments import Py_DecRef, Py_IncRef
+from .blocks import LIMIT, NUMPY_DOMAIN, SMALLEST, PyTraceMalloc_Track, block_free, block_malloc
 from .language import (
     call,
     extern,
@@ -13,14 +14,17 @@ from .language import (
     load_i64,
     memcpy,
     native,
+    store_i32,
     store_i64,
 )
 from .layout import (
     ARRAY_BASE,
     ARRAY_DATA,
     ARRAY_FLAGS,
+    ARRAY_HANDLER,
     CONTEXT_PROGRAM,
     DICT,
+    FLAGS_NEW,
     FLAGS_OWNED,
     LEAF_BEGIN,
     LEAF_BYTES,
@@ -54,6 +58,8 @@ from .layout import (
     RESULT_VALUE,
     SAME,
     STATE_ARRAY_TYPE,
+    STATE_BLOCKS,
+    STATE_HANDLER,
     STATE_NEW_ARRAY,
     STATE_NEW_SCALAR,
 )
@@ -98,15 +104,29 @@ def overlaps(context, leaf):
 
 @native("i64(i64 state, i64 output)")
 def new_array(state, output):
-    """A new ndarray for a result; 0 with an exception."""
+    """A new ndarray for a result, a large one with memory of `blocks`; 0 with an exception."""
     new = load_i64(state + STATE_NEW_ARRAY)
     type = load_i64(state + STATE_ARRAY_TYPE)
     dtype = load_i64(output + OUTPUT_DTYPE)
     ndim = i32(load_i64(output + OUTPUT_NDIM))
+    shape = load_i64(output + OUTPUT_SHAPE)
+    size = load_i64(output + OUTPUT_SIZE)
+    blocks = load_i64(state + STATE_BLOCKS)
+    handler = load_i64(state + STATE_HANDLER)
+    data = block_malloc(blocks, size) if handler and size >= SMALLEST and size <= LIMIT else 0
+    flags = i32(FLAGS_NEW) if data else i32(0)
     Py_IncRef(dtype)
-    return call(
-        new, "i64(i64,i64,i32,i64,i64,i64,i32,i64)", type, dtype, ndim, load_i64(output + OUTPUT_SHAPE), 0, 0, 0, 0
-    )
+    array = call(new, "i64(i64,i64,i32,i64,i64,i64,i32,i64)", type, dtype, ndim, shape, 0, data, flags, 0)
+    if data == 0:
+        return array
+    if array == 0:
+        block_free(blocks, data, size)
+        return 0
+    Py_IncRef(handler)
+    store_i64(array + ARRAY_HANDLER, handler)
+    store_i32(array + ARRAY_FLAGS, i32(i64(load_i32(array + ARRAY_FLAGS)) | FLAGS_OWNED))
+    PyTraceMalloc_Track(NUMPY_DOMAIN, data, size)
+    return array
 
 
 @native("i64(i64 context, i64 output, i64 result)", cold=True)

@@ -119,7 +119,7 @@ def expm1(x: Term) -> Term:
 
 
 def tanh(x: Term) -> Term:
-    """y = h/(1 + h) with h = (e^2|x| − 1)/2, up to the bound from which on it is 1; h − h y, the same, while h is small."""
+    """y = h/(1 + h) with h = (e^2|x| − 1)/2; while h is small, h − h y, which is the same; from the bound on 1."""
     a = abs(x)
     r, exponent = reduce(at_most(a + a, 20.0 if x.type == "f32" else 40.0), x.format.bias - 1)
     half = exponent.bits(x.type)

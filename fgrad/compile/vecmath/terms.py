@@ -202,15 +202,18 @@ def at_least(a: Term, bound: float) -> Term:
     return where(a < bound, bound, a)
 
 
-def polynomial(x: Term, coefficients: Sequence[float]) -> Term:
-    """The polynomial with these coefficients, constant first; a long one as even and odd part, which do not wait."""
+def polynomial(x: Term, coefficients: Sequence[Term | float]) -> Term:
+    """The polynomial with these coefficients, constant first: by Horner's rule, long ones in x² with pairs a + b x.
+
+    (Pairs need not wait for each other; and they are small where signs alternate, as even and odd parts are not.)
+    """
     if len(coefficients) >= 7:
-        square = x * x
-        return fma(x, polynomial(square, coefficients[1::2]), polynomial(square, coefficients[::2]))
-    total: Term | float = x.like(coefficients[-1])
+        pairs: list[Term | float] = [fma(x, b, a) for a, b in zip(coefficients[::2], coefficients[1::2], strict=False)]
+        return polynomial(x * x, pairs + list(coefficients[2 * len(pairs) :]))
+    total = x.like(coefficients[-1])
     for c in reversed(coefficients[:-1]):
-        total = x.apply("fma", total, c)
-    return x.like(total)
+        total = fma(x, total, c)
+    return total
 
 
 def record(function: Callable[..., Term], count: int, type: str) -> Formula:
