@@ -1,1 +1,19 @@
-"""Programs to machine code: loop nests, kernels, a memory plan and the thunk table that runs them."""
+"""The compiled backend: a program becomes loop nests, kernels and library calls, and a table that native code runs.
+
+In the order in which a program passes through:
+
+    executable      a program ready to run; what happens when it stops; `flat`: its calls from Python
+    uniform         captured arrays of one value become scalars
+    fuse            equations become steps: fused kernels and calls
+    points, forms   expressions of single elements; where they are read
+    expressions     values of a step's expressions in a kernel
+    emit, blocks    from a step to loop nests
+    nests, scalars  the loop-nest IR and its scalar operations; `scalar_rules`: what primitives compute per element
+    library         calls: `dot`, `products`, `blas` (matrix products), `factorizations`, `lapack`, `routines*` (loops
+                    of their own), `convolution*`, `pooling*`, `callbacks` (NumPy), `numba_calls`
+    plan            items in order, memory; `analysis`, `report`: what it costs, as text
+    render_llvm     loop nests as LLVM assembly (`llvm_*`, `vecmath`)
+    render_python   loop nests as Python source (`prelude`), compiled by Numba (`numba_*`)
+    code            machine code of a plan: `cache`, `engine`; `warm`: loaded in the background
+    native          the runtime: dispatch, thunks, threads
+"""
