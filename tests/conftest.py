@@ -11,6 +11,7 @@ import tempfile
 from hypothesis import Phase, settings
 
 os.environ["FGRAD_CHECK"] = "1"
+os.environ["FGRAD_STRICT_KERNELS"] = "1"  # a kernel that LLVM refuses is an error, and no NumPy call with a warning
 if "FGRAD_CACHE_DIR" not in os.environ:  # the user's own cache is none of the tests' business
     os.environ["FGRAD_CACHE_DIR"] = tempfile.mkdtemp(prefix="fgrad-tests-")
     atexit.register(shutil.rmtree, os.environ["FGRAD_CACHE_DIR"], ignore_errors=True)

@@ -22,20 +22,18 @@ from fgrad.core.types import shaped
 from fgrad.testing import Draw
 from fgrad.testing.strategies import with_special
 
-EXAMPLES = {} if os.environ.get("HYPOTHESIS_PROFILE") else {"max_examples": 3}
+EXAMPLES = {} if os.environ.get("HYPOTHESIS_PROFILE") else {"max_examples": 2}
 PRIMITIVES = [pytest.param(p, id=p.name) for p in registry]
 COVERED = set()
 
 # Units in the last place by which compiled results may differ from NumPy's
-MATHEMATICS = dict.fromkeys(
-    """exp exp2 expm1 log log2 log10 log1p logistic sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
-    erf erfc erf_inv lgamma digamma cbrt pow atan2 hypot logaddexp""".split(),
-    4,
-)
-SUMS = dict.fromkeys("reduce_sum reduce_prod integer_pow rsqrt window_sum dot_general".split(), 8)
-LIBRARY = dict.fromkeys("cholesky qr lu solve triangular_solve eigh eig svd pinv conv_general_dilated".split(), 200)
-LIBRARY |= dict.fromkeys("slogdet det cofactor fft".split(), 200)
-ULPS = {**MATHEMATICS, **SUMS, **LIBRARY}
+MATHEMATICS = """
+    exp exp2 expm1 log log2 log10 log1p logistic sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
+    erf erfc erf_inv lgamma digamma cbrt pow atan2 hypot logaddexp
+    """
+SUMS = "reduce_sum reduce_prod integer_pow rsqrt window_sum conv dot_general"
+LIBRARY = "cholesky qr lu solve eigh svd pinv slogdet det cofactor"
+ULPS = {name: ulps for ulps, names in [(4, MATHEMATICS), (8, SUMS), (200, LIBRARY)] for name in names.split()}
 
 
 def function(primitive, params):
@@ -94,7 +92,7 @@ def variants(primitive, xs, params, generator):
     for ys in [xs] if narrow is None else [xs, narrow]:
         if ys is narrow:
             yield ys
-        if primitive.name not in LIBRARY:  # libraries may find other nonsense in a matrix of NaNs
+        if ULPS.get(primitive.name, 0) < 200:  # libraries may find other nonsense in a matrix of NaNs
             yield [with_special(x, generator) for x in ys]
 
 
@@ -126,7 +124,7 @@ def test_every_primitive_computes_what_run_does(primitive, backend, data):
 
 def test_every_primitive_was_drawn():
     assert COVERED in (set(), {p.name for p in registry})  # empty where another process ran the tests above
-    assert {p.name for p in registry} >= set(ULPS) - {"conv_general_dilated", "triangular_solve", "eig", "fft"}
+    assert {p.name for p in registry} >= set(ULPS)
 
 
 # --------------------------------------------------------------------------------------------------------------- rows
@@ -151,9 +149,9 @@ ROWS = {
     ),
 }
 SHAPES = [
-    *[((3, n), axis) for n in (*range(1, 20), 23, 24, 25, 31, 32, 33, 63, 64, 65, 70, 1000, 2047) for axis in (0, 1)],
-    *[((65, n), 1) for n in (1, 2, 3, 7, 16, 24, 25, 40)],
-    *[((2, n), 1) for n in (2048, 2049, 2050, 5000, 20000)],
+    *[((3, n), axis) for n in (1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 24, 25, 33, 64, 70, 1000, 2047) for axis in (0, 1)],
+    *[((65, n), 1) for n in (1, 3, 16, 24, 25, 40)],
+    *[((2, n), 1) for n in (2048, 2049, 2050, 20000)],
     *[((4099, 3), axis) for axis in (0, 1)],
     *[((5, 6, 7), axis) for axis in (0, 1, 2, (0, 1), (0, 2), (1, 2), (0, 1, 2))],
     *[((2, 3, 4, 5), axis) for axis in ((1, 3), (0, 2), (2, 3), (0, 1, 3))],
@@ -186,7 +184,7 @@ def test_reductions_and_what_depends_on_them(name):
 @pytest.mark.parametrize("name", [n for n in ROWS if n != "several"])
 def test_gradients_of_row_functions(name):
     rng = np.random.default_rng(1)
-    for shape, axis in [s for s in SHAPES if math.prod(s[0]) < 20000][::3]:
+    for shape, axis in [s for s in SHAPES if math.prod(s[0]) < 20000][::4]:
         x, w = rng.normal(size=shape), rng.normal(size=shape)
         g = fgrad.grad(lambda x, w, axis=axis: np.sum(w * ROWS[name](x, axis)))
         np.testing.assert_allclose(jit(g)(x, w), g(x, w), rtol=1e-9, atol=1e-9, err_msg=f"{shape} {axis}")
@@ -231,8 +229,8 @@ def test_another_batch_size_compiles_nothing():
     def call(n):
         return compiled(step, w, b, rng.normal(size=(n, 40)), rng.random((n, 30)))
 
-    assert call(128) > 0
-    assert [call(n) for n in (256, 192, 100)] == [0, 0, 0]
+    assert call(800) > 0
+    assert [call(n) for n in (600, 1000, 517)] == [0, 0, 0]
 
 
 def test_equal_layers_compile_once():

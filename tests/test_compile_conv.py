@@ -76,14 +76,18 @@ def test_convolutions_of_any_geometry(seed):
         ((2, 30, 31, 3), (7, 7, 3, 24), "SAME", (2, 2)),
         ((2, 9, 300, 2), (1, 3, 2, 40), "VALID", (1, 1)),
         ((2, 7, 7, 24), (1, 1, 24, 33), "VALID", (2, 1)),
+        ((2, 12, 29, 37), (3, 3, 1, 37), "SAME", (1, 1)),
+        ((2, 9, 9, 5), (3, 3, 1, 5), "SAME", (2, 2)),
+        ((2, 9, 9, 4), (3, 3, 1, 8), "SAME", (1, 1)),
     ],
 )
 def test_layers_and_their_gradients(x, w, padding, strides, dtype):
     rng = np.random.default_rng(1)
+    groups = x[-1] // w[-2]
     x, w = rng.normal(size=x).astype(dtype), rng.normal(size=w).astype(dtype)
 
     def layer(x, w):
-        return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=NHWC)
+        return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=NHWC, feature_group_count=groups)
 
     def both(x, w):
         y, pull = fgrad.vjp(layer, x, w)

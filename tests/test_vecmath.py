@@ -30,10 +30,10 @@ EVEN = ["cos", "cosh"]
 LIMITS = {
     **dict.fromkeys(["cbrt"], 0.51),
     **dict.fromkeys(["exp", "exp2", "log", "log10", "log1p", "atanh", "hypot"], 1.0),
-    **dict.fromkeys(["log2", "asinh", "erf", "acos", "pow"], 1.25),
+    **dict.fromkeys(["log2", "asinh", "erf", "asin", "acos", "pow"], 1.25),
     **dict.fromkeys(["cosh", "sin", "cos", "atan", "atan2"], 1.6),
-    **dict.fromkeys(["expm1", "sinh", "tan", "acosh"], 1.8),
-    **dict.fromkeys(["tanh", "logistic", "asin", "erfc", "logaddexp"], 2.0),
+    **dict.fromkeys(["expm1", "sinh", "acosh"], 1.8),
+    **dict.fromkeys(["tan", "tanh", "logistic", "erfc", "logaddexp"], 2.0),
 }
 
 

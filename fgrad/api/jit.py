@@ -15,7 +15,7 @@ from ..compile.flat import arrays
 from ..compile.native.entry import Dispatcher
 from ..compile.native.library import MISS
 from ..core import tree
-from ..core.builder import trace
+from ..core.builder import resting_collector, trace
 from ..core.errors import StaticArgumentError, message
 from ..core.ir import Jaxpr
 from ..core.nodes import register_static
@@ -273,15 +273,20 @@ class Jitted:
 
     def _call(self, args: Any, kwargs: Any) -> Any:
         """A call that native dispatch does not know: traced, or of arguments of new types or layouts."""
-        leaves, staged = self._prepare(args, kwargs)
-        jaxpr = staged.jaxpr
-        for x in (*leaves, *jaxpr.consts):
-            if type(x) is Tracer:
-                break
-        else:
-            if self.backend == "interpreter":
-                return tree.unflatten(staged.out_tree, staged.interpret(leaves))
-            return self._run(staged, leaves, args, kwargs)
+        with resting_collector():  # once, for all that is made here
+            leaves, staged = self._prepare(args, kwargs)
+            jaxpr = staged.jaxpr
+            concrete = all(type(x) is not Tracer for x in (*leaves, *jaxpr.consts))
+            native = concrete and self.backend != "interpreter"
+            executable = self._compiled(staged, args, kwargs) if native else None
+        if executable is not None:
+            try:
+                outs = executable.run(arrays(leaves))
+            except ProgramFailure as failure:
+                executable.explain(jaxpr, arrays(leaves), failure)
+            return tree.unflatten(staged.out_tree, outs)
+        if concrete:
+            return tree.unflatten(staged.out_tree, staged.interpret(leaves))
         if not jaxpr.outputs:
             return tree.unflatten(staged.out_tree, [])
         closed = memo(jaxpr, "closed", jaxpr.closed)
@@ -296,8 +301,8 @@ class Jitted:
         ]
         return tree.unflatten(staged.out_tree, outs)
 
-    def _run(self, staged: Staged, leaves: Sequence[Any], args: Any, kwargs: Any) -> Any:
-        """Run the compiled program, and let native dispatch know it."""
+    def _compiled(self, staged: Staged, args: Any, kwargs: Any) -> Executable:
+        """The compiled program; native dispatch knows it from now on."""
         executable = staged.executable(self)
         if self.calls is None:
             self.calls = Dispatcher()
@@ -309,11 +314,7 @@ class Jitted:
             entry = entry_for(executable, self._marked(args, kwargs), staged.out_tree, _Static, self.known)
             if entry is not None:
                 self.calls.add(entry)
-        try:
-            outs = executable.run(arrays(leaves))
-        except ProgramFailure as failure:
-            executable.explain(staged.jaxpr, arrays(leaves), failure)
-        return tree.unflatten(staged.out_tree, outs)
+        return executable
 
     def _prepare(self, args: Any, kwargs: Any) -> tuple[list[Any], Staged]:
         """Dynamic leaves, and the program for them: looked up, or traced and kept."""

@@ -1,15 +1,15 @@
 """Thunks that call Python: primitives without a lowering run as NumPy calls inside the compiled program.
 
-One ctypes function serves all of them; the first of a thunk's dims says which equation is meant. An exception inside it
-is kept for the thread that runs the program, and the thunk fails with status 2.
+One native function serves all of them; the first of a thunk's dims says which Python function is meant. An exception
+in there is kept for the thread that runs the program, and the thunk fails with status 2.
 """
 
 from __future__ import annotations
 
 import ctypes
-import itertools
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache as memoize
 from typing import Any
 
 import numpy as np
@@ -18,42 +18,59 @@ from ..core.ir import Eqn, Literal
 from ..core.trace import primitive_call
 from ..core.types import ShapedArray
 from ..passes.quiet import quietly
+from .native.arguments import Py_DecRef
+from .native.dispatch import PyLong_FromLongLong
+from .native.language import Module, extern, i32, i64, load_i64, native
+from .native.results import PyObject_CallObject, PyTuple_New, PyTuple_SetItem
+from .native.serial import INTERRUPTED, PyGILState_Ensure, PyGILState_Release
+
+PyLong_AsLongLong = extern("i64 PyLong_AsLongLong(i64)")
+Operands = ctypes.c_void_p * 4096  # addresses, of which only as many exist as a thunk has operands
 
 PENDING: dict[int, BaseException] = {}  # by thread: what a callback raised
-_TABLE: dict[int, Callable[[Any], None]] = {}
-_numbers = itertools.count(1)
 
 
-def _call(call: int, operands: Any, dims: Any, begin: int, end: int) -> int:
-    try:
-        _TABLE[dims[0]](operands)
-        return 0
-    except BaseException as error:
-        PENDING[threading.get_ident()] = error
-        return 2
+@native("i32(i64 call, i64 operands, i64 dims, i64 begin, i64 end)")
+def call_python(call, operands, dims, begin, end):  # type: ignore[no-untyped-def]
+    """function(address of the operands), which gives the status; dims: id of the function.
+
+    It lets no exception out but that of a signal's handler, which may come before its first line: that one stays set.
+    """
+    gil = PyGILState_Ensure()
+    status = i32(INTERRUPTED)
+    address = PyLong_FromLongLong(operands)
+    arguments = PyTuple_New(1) if address else i64(0)
+    if arguments:
+        PyTuple_SetItem(arguments, 0, address)
+        result = PyObject_CallObject(load_i64(dims), arguments)
+        Py_DecRef(arguments)
+        if result:
+            status = i32(PyLong_AsLongLong(result))
+            Py_DecRef(result)
+    PyGILState_Release(gil)
+    return status
 
 
-_SIGNATURE = ctypes.CFUNCTYPE(
-    ctypes.c_int32,
-    ctypes.c_void_p,
-    ctypes.POINTER(ctypes.c_void_p),
-    ctypes.POINTER(ctypes.c_int64),
-    ctypes.c_int64,
-    ctypes.c_int64,
-)
-_entry = _SIGNATURE(_call)
-ADDRESS: int = ctypes.cast(_entry, ctypes.c_void_p).value  # type: ignore[assignment]
+@memoize
+def address() -> int:
+    """The address of `call_python`, for other native code that calls it."""
+    return Module([call_python]).load()["call_python"]
 
 
 class Registration:
-    """A callback in the table, for as long as this object lives."""
+    """A callback that thunks can call, by `number`, for as long as this object lives."""
 
     def __init__(self, function: Callable[[Any], None]):
-        self.number = next(_numbers)
-        _TABLE[self.number] = function
+        def guarded(address: int) -> int:
+            try:
+                function(Operands.from_address(address))
+                return 0
+            except BaseException as error:
+                PENDING[threading.get_ident()] = error
+                return 2
 
-    def __del__(self) -> None:
-        _TABLE.pop(self.number, None)
+        self.function = guarded
+        self.number = id(guarded)
 
 
 def array_at(address: int | None, type: ShapedArray) -> np.ndarray:

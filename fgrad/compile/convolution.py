@@ -11,20 +11,11 @@ from math import gcd, prod
 from typing import Any, NamedTuple
 
 from ..core.ir import Eqn, Literal
-from .correlate import (
-    Axis,
-    Correlation,
-    Filter,
-    Gradient,
-    correlation,
-    filter_gradient,
-    packed,
-    rows_of,
-    tile_of,
-    zero_padded,
-)
+from .correlate import Axis, Correlation, Filter, correlation, packed, rows_of, tile_of, zero_padded
 from .emit import Launch
+from .filter_gradient import Gradient, filter_gradient
 from .fuse import contiguous
+from .nests import STATIC
 from .plan import Item, launch_item
 from .scalars import FLOATS, type_name
 
@@ -84,19 +75,23 @@ def forward(g: Geometry, x: Any, w: Any, y: Any) -> list[Launch]:
 def correlated(c: Correlation, a: Any, b: Any, place: Filter, out: Any) -> list[Launch]:
     """The kernels of a correlation: copies of its operands where they are needed, and the sum."""
     launches = []
-    taps = [x.taps for x in c.axes]
-    wide = 0 not in taps and not c.axes[-1].inside
-    channels = c.groups * c.inner
+    taps, last = [x.taps for x in c.axes], c.axes[-1]
+    if c.groups > 1 and c.inner == c.outer == 1:  # a channel of the result sees one of a
+        c = c._replace(groups=1, outer=c.groups, diagonal=True)
+        place = place._replace(outer=place.group)
+    tile = tile_of(c.type, last.count, c.outer, c.diagonal)
+    in_one = tile.places == last.count and last.taps <= STATIC
+    wide = not (0 in taps or last.inside or in_one)
     if wide:
-        launch, a = zero_padded(a, c.type, c.images, c.axes, channels)
+        launch, a = zero_padded(a, c.type, c.images, c.axes, c.channels)
         launches.append(launch)
-    tile = tile_of(c.type, c.axes[-1].count, c.outer)
-    *steps, inner, outer = contiguous((*taps, c.inner, tile.width))
-    as_it_is = place == Filter(0, tuple(steps), inner, outer, c.outer) and c.outer == tile.width and c.groups == 1
+    width = c.outer if c.diagonal else tile.width
+    *steps, inner, outer = contiguous((*taps, c.inner, width))
+    as_it_is = place[:4] == (0, tuple(steps), inner, outer) and c.outer == width and c.groups == 1
     if 0 not in taps and not as_it_is:
-        launch, b = packed(b, c.type, place, taps, c.inner, c.outer, c.groups, tile.width)
+        launch, b = packed(b, c.type, place, taps, c.inner, c.outer, c.groups, width)
         launches.append(launch)
-    return [*launches, correlation(c, a, rows_of(c.axes, channels, wide), b, out, tile)]
+    return [*launches, correlation(c, a, rows_of(c.axes, c.channels, wide), b, out, tile)]
 
 
 def input_gradient(g: Geometry, w: Any, y: Any, x: Any) -> list[Launch]:
@@ -138,14 +133,16 @@ def weight_gradient(g: Geometry, x: Any, y: Any, w: Any) -> list[Launch]:
     axes = tuple(map(Axis, g.x, g.w, g.y, g.strides, g.dilation, g.low))
     if len(axes) == 1:
         axes = (Axis(1, 1, 1, 1, 1, 0), *axes)
+    c = Gradient(g.type, g.images, axes, g.groups, g.inner, g.outer)
+    if g.groups > 1 and g.inner == g.outer == 1:
+        c = c._replace(groups=1, outer=g.groups, diagonal=True)
     channels = g.groups * g.inner
     wide = not axes[-1].inside
     launches = []
     if wide:
         launch, x = zero_padded(x, g.type, g.images, axes, channels)
         launches.append(launch)
-    c = Gradient(g.type, g.images, axes, g.groups, g.inner, g.outer)
-    return launches + filter_gradient(c, x, rows_of(axes, channels, wide), y, w)
+    return launches + filter_gradient(c, rows_of(axes, channels, wide), x, y, w)
 
 
 MAPS = {"conv": forward, "conv_weight_grad": weight_gradient, "conv_input_grad": input_gradient}

@@ -14,25 +14,24 @@ is done for P neighbouring places t and U vectors of channels v at a time, in P 
               s10 = fma(a[t + 1, k, r], b0, s10); ...
 
 No matrix of windows is made. Only `a` is copied where its rows need zeros around them, and b, which is small, in the
-order in which it is read. `filter_gradient` has the weights' gradient in registers instead and goes over the places.
+order in which it is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
 from .emit import Launch, Temporary
 from .engine import native_vector_bytes
-from .fuse import contiguous
-from .nests import Buffer, Builder, Value, Variable
+from .nests import Builder, Value, Variable
 from .scalars import size_of
 
 CHUNK = 20_000.0  # nanoseconds of work that make a part of the parallel axis
 BLOCKS = 64  # of places in a row that one unit of it takes
-CACHE = 16384  # bytes of a result's rows that a filter gradient goes over before it turns to the next registers
 
 
 class Axis(NamedTuple):
@@ -59,7 +58,8 @@ class Axis(NamedTuple):
 class Correlation(NamedTuple):
     """The sum above for `groups` groups, each with `inner` channels r of a and `outer` channels v of the result.
 
-    The result's element of place t is at `start` + the sum of t · `steps`, n · `image` further for image n.
+    The result's element of place t is at `start` + the sum of t · `steps`, n · `image` further for image n. `diagonal`:
+    channel v of the result sees only channel v of a, for r = 0 and one group.
     """
 
     type: str
@@ -71,6 +71,12 @@ class Correlation(NamedTuple):
     start: int
     steps: tuple[int, ...]
     image: int
+    diagonal: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Channels of a."""
+        return self.outer if self.diagonal else self.groups * self.inner
 
     @property
     def macs(self) -> int:
@@ -91,19 +97,19 @@ class Tile(NamedTuple):
         return self.vectors * self.lanes
 
 
-def tile_of(type: str, places: int, channels: int) -> Tile:
-    """The tile that takes least time: a step of it takes half a cycle for a product or a load, and four cycles at least.
+def tile_of(type: str, places: int, channels: int, diagonal: bool = False) -> Tile:
+    """The tile that takes least time: a step takes half a cycle for each product or load, and four cycles at least.
 
-    Its sums, the vectors of b and one element of a fit into the registers.
+    Its sums, the vectors of b and one element of a (`diagonal`: one vector) fit into the registers.
     """
     bytes = native_vector_bytes()
     lanes, registers = bytes // size_of(type), 32 if bytes == 64 else 16
     best, chosen = float("inf"), (1, 1)
-    for vectors in range(1, 5):
+    for vectors in range(1, max(2, min(5, channels // lanes + 1)) if diagonal else 5):
         blocks = -(-channels // (vectors * lanes))
         for p in range(1, min(places, (registers - 1) // vectors - 1) + 1):
-            cycles = max(p * vectors, p + vectors, 8)
-            cost = blocks * -(-places // p) * (cycles + 0.3)
+            loads = (p + 1) * vectors if diagonal else p + vectors
+            cost = blocks * -(-places // p) * (max(p * vectors, loads, 8) + 0.3)
             if cost < best:
                 best, chosen = cost, (p, vectors)
     return Tile(*chosen, lanes)
@@ -175,12 +181,13 @@ def covered(k: Builder, axis: Axis, tap: Value) -> tuple[Value, Value]:
 class Rows(NamedTuple):
     """How `a` lies in memory: elements from one place to the next along each axis, from image to image, and in front.
 
-    Along the last axis, all places that are looked at are there: place 0 of the window of place 0 comes first.
+    `wide`: its rows hold all places that are looked at along the last axis, the first one first.
     """
 
     steps: tuple[int, ...]
     image: int
     start: int
+    wide: bool
 
 
 def rows_of(axes: Sequence[Axis], channels: int, wide: bool) -> Rows:
@@ -192,7 +199,8 @@ def rows_of(axes: Sequence[Axis], channels: int, wide: bool) -> Rows:
         steps.append(step)
         step *= x.size
     start = 0 if wide else -last.low * channels
-    return Rows(tuple(reversed(steps)), step, start - sum(x.low * s for x, s in zip(outer, steps[:0:-1], strict=True)))
+    start -= sum(x.low * s for x, s in zip(outer, steps[:0:-1], strict=True))
+    return Rows(tuple(reversed(steps)), step, start, wide)
 
 
 def zero_padded(a: Any, type: str, images: int, axes: Sequence[Axis], channels: int) -> tuple[Launch, Temporary]:
@@ -210,7 +218,7 @@ def zero_padded(a: Any, type: str, images: int, axes: Sequence[Axis], channels: 
         here = k.mul(row, k.dim(width))
         there = k.affine([(row, k.dim(last.size * channels))], k.dim(-last.low * channels))
         bounds = (0, first, until, last.reach)
-        for part, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        for part, (start, stop) in enumerate(pairwise(bounds)):
             if start < stop:
                 with k.vector(k.dim(start * channels), k.dim(stop * channels)) as i:
                     k.store(target, k.add(here, i), k.load(source, k.add(there, i)) if part == 1 else zero)
@@ -233,7 +241,7 @@ class Filter(NamedTuple):
 def packed(
     b: Any, type: str, place: Filter, taps: Sequence[int], inner: int, outer: int, groups: int, width: int
 ) -> tuple[Launch, Temporary]:
-    """The kernel that copies b in the order in which it is read: (g, block of v, k, r, v), with zeros in front of v's end."""
+    """The kernel that copies b as it is read, by (g, block of v, k, r, v in the block), with zeros behind the end."""
     blocks = -(-outer // width)
     rows = groups * blocks * prod(taps)
     copy = Temporary(type, rows * inner * width)
@@ -262,18 +270,19 @@ def packed(
 class Sums:
     """The registers of a tile: variables of a vector loop, to which products are added."""
 
-    def __init__(self, k: Builder, places: int, vectors: int, start: Any):
+    def __init__(self, k: Builder, starts: Sequence[Sequence[Value]]):
         self.k = k
-        self.variables: list[list[Variable]] = [
-            [k.variable(start(p, u)) for u in range(vectors)] for p in range(places)
-        ]
+        self.variables: list[list[Variable]] = [[k.variable(v) for v in row] for row in starts]
 
-    def step(self, a: Sequence[Value], b: Sequence[Value]) -> None:
-        """Add the products of all pairs."""
+    def add(self, p: int, a: Sequence[Value], b: Sequence[Value]) -> None:
+        """Add the products of elements of a and b to the sums of place p."""
         k = self.k
-        for row, x in zip(self.variables, a, strict=True):
-            for v, y in zip(row, b, strict=True):
-                k.assign(v, k.op("fma", x, y, k.read(v)))
+        for v, x, y in zip(self.variables[p], a, b, strict=True):
+            k.assign(v, k.op("fma", x, y, k.read(v)))
+
+    def values(self) -> list[list[Value]]:
+        """The sums now."""
+        return [[self.k.read(v) for v in row] for row in self.variables]
 
 
 def shifted(k: Builder, index: Value, offset: int) -> Value:
@@ -283,275 +292,129 @@ def shifted(k: Builder, index: Value, offset: int) -> Value:
 
 def correlation(c: Correlation, a: Any, rows: Rows, b: Any, out: Any, tile: Tile) -> Launch:
     """The kernel of the sum; b as `packed` makes it with the tile's width."""
-    k = Builder()
-    source, weights, target = k.buffer(c.type, "in"), k.buffer(c.type, "in"), k.buffer(c.type, "out")
-    *outer, last = c.axes
-    *outer_steps, out_step = c.steps
-    P, U, L = tile
-    width, blocks = tile.width, -(-c.outer // tile.width)
-    whole = c.outer % width == 0
-    scratch = None if whole else k.scratch(c.type, P * width)
-    zero = k.const(0, "i64")
-    merged = last.dilation == 1 and c.groups == 1
-    run = last.taps * c.inner if merged else c.inner
-    parts = -(-last.count // P)
-    segments = -(-parts // BLOCKS)
-    units = c.images * prod(x.count for x in outer) * segments
-    with ExitStack() as stack:
-        unit = stack.enter_context(k.serial(k.begin, k.end))
-        n, *ts, segment = decomposed(k, unit, (c.images, *[x.count for x in outer], segments))
-        here = k.affine([(n, k.dim(c.image)), *zip(ts, map(k.dim, outer_steps), strict=True)], k.dim(c.start))
-        terms = [(t, k.dim(x.stride * s)) for t, x, s in zip(ts, outer, rows.steps, strict=False)]
-        there = k.affine([(n, k.dim(rows.image)), *terms], k.dim(rows.start))
-        bounds = [clip(k, x, t) for x, t in zip(outer, ts, strict=True)]
-        first = k.mul(segment, k.dim(BLOCKS)) if segments > 1 else zero
-        behind = k.op("min", k.add(first, k.dim(BLOCKS)), k.dim(parts)) if segments > 1 else k.dim(parts)
-        group = stack.enter_context(k.serial(zero, k.dim(c.groups))) if c.groups > 1 else zero
-        block = stack.enter_context(k.serial(zero, k.dim(blocks))) if blocks > 1 else zero
-        there = k.affine([(group, k.dim(c.inner))], there)
-        channel = k.affine([(block, k.dim(width))])
-        panel = k.affine([(group, k.dim(blocks)), (block, k.const(1, "i64"))])
-        part = stack.enter_context(k.serial(first, behind)) if parts > 1 else zero
-        place = k.op("min", k.mul(part, k.const(P, "i64")), k.dim(last.count - P)) if parts > 1 else zero
-        there = k.affine([(place, k.dim(last.stride * rows.steps[-1]))], there)
-        terms = [(group, k.dim(c.outer)), (place, k.dim(out_step)), (channel, k.const(1, "i64"))]
-        here = k.affine(terms, here)
-        with k.vector(zero, k.const(L, "i64")) as lane:
-            sums = Sums(k, P, U, lambda p, u: k.const(0, c.type))
-            with ExitStack() as taps:
-                at, tap = there, panel
-                for x, (low, high), step in zip(outer, bounds, rows.steps, strict=False):
-                    i = taps.enter_context(k.serial(low, high))
-                    at = k.affine([(i, k.dim(x.dilation * step))], at)
-                    tap = k.affine([(tap, k.dim(x.taps)), (i, k.const(1, "i64"))])
-                if not merged:
-                    i = taps.enter_context(k.serial(zero, k.dim(last.taps)))
-                    at = k.affine([(i, k.dim(last.dilation * rows.steps[-1]))], at)
-                    tap = k.affine([(tap, k.dim(last.taps)), (i, k.const(1, "i64"))])
-                r = taps.enter_context(k.serial(zero, k.dim(run)))
-                at = k.add(at, r)
-                weight = k.add(k.mul(k.affine([(tap, k.dim(run))], r), k.const(width, "i64")), lane)
-                values = [k.load(weights, shifted(k, weight, u * L)) for u in range(U)]
-                move = last.stride * rows.steps[-1]
-                sums.step([k.load(source, shifted(k, at, p * move)) for p in range(P)], values)
-            for p, row in enumerate(sums.variables):
-                for u, v in enumerate(row):
-                    if scratch is None:
-                        k.store(target, k.add(shifted(k, here, p * out_step + u * L), lane), k.read(v))
-                    else:
-                        k.store(scratch, shifted(k, lane, p * width + u * L), k.read(v))
-        if scratch is not None:
-            unpack(k, scratch, target, here, out_step, channel, c.outer, tile)
+    nest = _Nest(c, rows, tile)
+    nest.loops()
     cost = nanoseconds(c.type, c.macs)
-    launch = Launch(k.finish(), [a, b, out], k.dims, units, grain(cost, units))
+    launch = Launch(nest.k.finish(), [a, b, out], nest.k.dims, nest.units, grain(cost, nest.units))
     launch.cost, launch.flops = cost, 2 * c.macs
     return launch
 
 
-def unpack(
-    k: Builder, scratch: Buffer, target: Buffer, here: Value, step: int, channel: Value, channels: int, tile: Tile
-) -> None:
-    """Copy a tile from scratch memory to the result, without the lanes behind the last channel."""
+class _Nest:
+    """The loops of a correlation, from the outside to the inside."""
 
-    def copy(start: Value, stop: Value) -> None:
-        for p in range(tile.places):
-            with k.vector(start, stop) as l:
-                k.store(target, k.add(shifted(k, here, p * step), l), k.load(scratch, shifted(k, l, p * tile.width)))
-
-    zero = k.const(0, "i64")
-    if channels < tile.width:
-        for start, stop in pieces(0, channels, tile.lanes):
-            copy(k.const(start, "i64"), k.const(stop, "i64"))
-    else:
-        copy(zero, k.op("min", k.const(tile.width, "i64"), k.sub(k.dim(channels), channel)))
-
-
-class Gradient(NamedTuple):
-    """w[k, r, v] = Σ x[n, t · stride + k · dilation - low, r] · y[n, t, v] over images n and places t, by groups.
-
-    There are `inner` channels r of x and `outer` channels v of y in a group. `axes` has two elements at least.
-    """
-
-    type: str
-    images: int
-    axes: tuple[Axis, ...]
-    groups: int
-    inner: int
-    outer: int
-
-    @property
-    def size(self) -> int:
-        """Elements of w."""
-        return prod(x.taps for x in self.axes) * self.inner * self.groups * self.outer
-
-    @property
-    def macs(self) -> int:
-        """Multiplications."""
-        return self.images * prod(x.count for x in self.axes) * self.size
-
-
-def filter_gradient(c: Gradient, a: Any, rows: Rows, y: Any, out: Any) -> list[Launch]:
-    """The kernels of the sum: one for chunks of images, and where there are several one that adds these up."""
-    cost = nanoseconds(c.type, c.macs)
-    each = grain(cost, c.images, max(1, min(16, (1 << 22) // c.size)))
-    chunks = -(-c.images // each)
-    partial = out if chunks == 1 else Temporary(c.type, chunks * c.size)
-    k = Builder()
-    x, cotangent, w = k.buffer(c.type, "in"), k.buffer(c.type, "in"), k.buffer(c.type, "out")
-    zero = k.const(0, "i64")
-    nest = _GradientNest(k, c, rows, x, cotangent, w)
-    with k.serial(k.begin, k.end) as chunk:
-        here = k.mul(chunk, k.dim(c.size))
-        with k.vector(zero, k.dim(c.size)) as i:
-            k.store(w, k.add(here, i), k.const(0, c.type))
-        first = k.mul(chunk, k.dim(each))
-        with k.serial(first, k.op("min", k.add(first, k.dim(each)), k.dim(c.images))) as n:
-            nest.image(n, here)
-    launch = Launch(k.finish(), [a, y, partial], k.dims, chunks, 1)
-    launch.cost, launch.flops = cost, 2 * c.macs
-    return [launch] if chunks == 1 else [launch, added(partial, out, chunks, c.size)]
-
-
-class _GradientNest:
-    """The loops over one image, from the outside to the inside."""
-
-    def __init__(self, k: Builder, c: Gradient, rows: Rows, x: Buffer, y: Buffer, w: Buffer):
-        self.k, self.c, self.rows, self.x, self.y, self.w = k, c, rows, x, y, w
-        self.zero = k.const(0, "i64")
+    def __init__(self, c: Correlation, rows: Rows, tile: Tile):
+        self.c, self.rows, self.tile = c, rows, tile
+        self.k = k = Builder()
+        self.a, self.b, self.out = k.buffer(c.type, "in"), k.buffer(c.type, "in"), k.buffer(c.type, "out")
+        self.zero, self.one = k.const(0, "i64"), k.const(1, "i64")
         last = c.axes[-1]
-        self.merged = last.dilation == 1 and c.groups == 1
-        self.run = last.taps * c.inner if self.merged else c.inner
-        self.tile = tile_of(c.type, self.run, c.outer)
-        self.channels = c.groups * c.outer
-        *self.y_steps, _ = contiguous((*[x.count for x in c.axes], self.channels))
+        self.parts = -(-last.count // tile.places)
+        self.segments = -(-self.parts // BLOCKS)
+        self.units = c.images * prod(x.count for x in c.axes[:-1]) * self.segments
+        self.blocks = -(-c.outer // tile.width)
+        whole = c.outer % tile.width == 0 or c.diagonal
+        self.scratch = None if whole else k.scratch(c.type, tile.places * tile.width)
 
-    def image(self, n: Value, here: Value) -> None:
-        """Blocks of rows that stay in the cache."""
-        k, c = self.k, self.c
-        first, *_ = c.axes
-        there = k.affine([(n, k.dim(self.rows.image))], k.dim(self.rows.start))
-        cotangent = k.affine([(n, k.dim(first.count * self.y_steps[0]))])
-        height = min(max(CACHE // (self.y_steps[0] * size_of(c.type)), 1), first.count)
-        parts = -(-first.count // height)
-        height = -(-first.count // parts)
+    def loops(self) -> None:
+        """The place of a tile in the result."""
+        k, c, tile = self.k, self.c, self.tile
+        *outer, last = c.axes
         with ExitStack() as stack:
-            bounds = (self.zero, k.dim(first.count))
-            if parts > 1:
-                start = k.mul(stack.enter_context(k.serial(self.zero, k.dim(parts))), k.dim(height))
-                bounds = (start, k.op("min", k.add(start, k.dim(height)), k.dim(first.count)))
-            self.taps(stack, bounds, here, there, cotangent)
 
-    def taps(self, stack: ExitStack, bounds: tuple[Value, Value], here: Value, there: Value, cotangent: Value) -> None:
-        """Groups and taps; for each, the places whose window has it in x."""
-        k, c = self.k, self.c
-        if c.groups > 1:
-            group = stack.enter_context(k.serial(self.zero, k.dim(c.groups)))
-            there = k.affine([(group, k.dim(c.inner))], there)
-            cotangent = k.affine([(group, k.dim(c.outer))], cotangent)
-            here = k.affine([(group, k.dim(c.outer))], here)
-        taps = []
-        for axis in c.axes[: -1 if self.merged else None]:
-            taps.append(stack.enter_context(k.serial(self.zero, k.dim(axis.taps))))
-        steps = contiguous((*[x.taps for x in c.axes], c.inner, self.channels))
-        here = k.affine(list(zip(taps, map(k.dim, steps), strict=False)), here)
-        terms = [(i, k.dim(x.dilation * s)) for i, x, s in zip(taps, c.axes, self.rows.steps, strict=False)]
-        there = k.affine(terms, there)
-        ranges = []
-        for i, axis in zip(taps, c.axes[:-1], strict=False):
-            low, high = covered(k, axis, i)
-            if not ranges:
-                low, high = k.op("max", low, bounds[0]), k.op("min", high, bounds[1])
-            ranges.append((low, high))
-        self.tiles(ranges, here, there, cotangent)
+            def loop(start: Value, stop: Value) -> Value:
+                return stack.enter_context(k.serial(start, stop))
 
-    def tiles(self, ranges: Sequence[tuple[Value, Value]], here: Value, there: Value, cotangent: Value) -> None:
-        """Whole tiles of w, and those at its borders."""
-        k, (places, vectors, lanes) = self.k, self.tile
-        rest, behind = self.run % places, self.run - self.run % places
-        for start, stop, p in ((0, behind, places), (behind, self.run, rest)):
-            if start == stop:
-                continue
+            unit = loop(k.begin, k.end)
+            n, *ts, segment = decomposed(k, unit, (c.images, *[x.count for x in outer], self.segments))
+            here = k.affine([(n, k.dim(c.image)), *zip(ts, map(k.dim, c.steps), strict=False)], k.dim(c.start))
+            terms = [(t, k.dim(x.stride * s)) for t, x, s in zip(ts, outer, self.rows.steps, strict=False)]
+            there = k.affine([(n, k.dim(self.rows.image)), *terms], k.dim(self.rows.start))
+            self.bounds = [clip(k, x, t) for x, t in zip(outer, ts, strict=True)]
+            group = loop(self.zero, k.dim(c.groups)) if c.groups > 1 else self.zero
+            block = loop(self.zero, k.dim(self.blocks)) if self.blocks > 1 else self.zero
+            channel = k.affine([(block, k.dim(tile.width))])
+            if c.diagonal and self.blocks > 1:
+                channel = k.op("min", channel, k.dim(c.outer - tile.width))
+            panel = self.zero if c.diagonal else k.affine([(group, k.dim(self.blocks)), (block, self.one)])
+            column = channel if c.diagonal else self.zero
+            place = self.zero
+            if self.parts > 1:
+                first, behind = self.zero, k.dim(self.parts)
+                if self.segments > 1:
+                    first = k.mul(segment, k.dim(BLOCKS))
+                    behind = k.op("min", k.add(first, k.dim(BLOCKS)), behind)
+                place = k.mul(loop(first, behind), k.const(tile.places, "i64"))
+                place = k.op("min", place, k.dim(last.count - tile.places))
+            terms = [(group, k.dim(c.inner)), (place, k.dim(last.stride * self.rows.steps[-1]))]
+            there = k.affine([*terms, (column, self.one)], there)
+            terms = [(group, k.dim(c.outer)), (place, k.dim(c.steps[-1])), (channel, self.one)]
+            here = k.affine(terms, here)
+            self.one_tile(here, there, panel, column)
+            if self.scratch is not None:
+                self.unpack(here, channel)
+
+    def one_tile(self, here: Value, there: Value, panel: Value, column: Value) -> None:
+        """Compute a tile and write it to the result, or to scratch memory if not all lanes are of the result."""
+        k, c, tile = self.k, self.c, self.tile
+        with k.vector(self.zero, k.const(min(tile.lanes, c.outer) if c.diagonal else tile.lanes, "i64")) as lane:
+            sums = Sums(k, [[k.const(0, c.type)] * tile.vectors] * tile.places)
             with ExitStack() as stack:
-                r = k.const(start, "i64")
-                if stop > start + p:
-                    r = k.mul(stack.enter_context(k.serial(self.zero, k.dim((stop - start) // p))), k.const(p, "i64"))
-                place, source = k.affine([(r, k.dim(self.channels))], here), k.add(there, r)
-                width, at = vectors * lanes, 0
-                if self.c.outer >= width:
-                    at = self.c.outer // width * width
-                    with k.serial(self.zero, k.dim(self.c.outer // width)) as block:
-                        v = k.mul(block, k.const(width, "i64"))
-                        self.tile_sums(p, vectors, lanes, ranges, k.add(place, v), source, k.add(cotangent, v))
-                left = self.c.outer - at
-                if left >= lanes:
-                    v = k.dim(at)
-                    self.tile_sums(p, left // lanes, lanes, ranges, k.add(place, v), source, k.add(cotangent, v))
-                if left % lanes:
-                    v = k.dim(self.c.outer - left % lanes)
-                    self.tile_sums(p, 1, left % lanes, ranges, k.add(place, v), source, k.add(cotangent, v))
+                at, tap = k.add(there, lane) if c.diagonal else there, panel
+                for x, (low, high), step in zip(c.axes, self.bounds, self.rows.steps, strict=False):
+                    i = stack.enter_context(k.serial(low, high))
+                    at = k.affine([(i, k.dim(x.dilation * step))], at)
+                    tap = k.affine([(tap, k.dim(x.taps)), (i, self.one)])
+                self.row(sums, at, tap, k.affine([(column, self.one)], lane))
+            for p, row in enumerate(sums.values()):
+                for u, value in enumerate(row):
+                    if self.scratch is None:
+                        index = k.add(shifted(k, here, p * c.steps[-1] + u * tile.lanes), lane)
+                        k.store(self.out, index, value)
+                    else:
+                        k.store(self.scratch, shifted(k, lane, p * tile.width + u * tile.lanes), value)
 
-    def tile_sums(
-        self,
-        places: int,
-        vectors: int,
-        lanes: int,
-        ranges: Sequence[tuple[Value, Value]],
-        here: Value,
-        there: Value,
-        cotangent: Value,
-    ) -> None:
-        """Add the products of all places in the ranges to one tile; several sets of sums where one has few."""
+    def row(self, sums: Sums, at: Value, tap: Value, column: Value) -> None:
+        """Add the products of one row of taps."""
         k, c = self.k, self.c
-        last = c.axes[-1]
-        sets = min(max(-(-8 // (places * vectors)), 1), last.count)
-        with k.vector(self.zero, k.const(lanes, "i64")) as lane:
-            at = [
-                [
-                    k.add(shifted(k, k.affine([(k.const(p, "i64"), k.dim(self.channels))], here), u * lanes), lane)
-                    for u in range(vectors)
-                ]
-                for p in range(places)
-            ]
-            none = k.const(0, c.type)
-            sums = [
-                Sums(k, places, vectors, lambda p, u: k.load(self.w, at[p][u]) if not s else none) for s in range(sets)
-            ]
-            with ExitStack() as stack:
-                ts = [stack.enter_context(k.serial(*bounds)) for bounds in ranges]
-                terms = [(t, k.dim(x.stride * s)) for t, x, s in zip(ts, c.axes, self.rows.steps, strict=False)]
-                there = k.affine(terms, there)
-                row = k.affine(list(zip(ts, map(k.dim, self.y_steps), strict=False)), cotangent)
-                move = last.stride * self.rows.steps[-1]
+        last, step = c.axes[-1], self.rows.steps[-1]
+        everywhere = range(self.tile.places)
+        if not self.rows.wide and not last.inside:
+            for i in range(last.taps):
+                seen = [p for p in everywhere if 0 <= p * last.stride + i * last.dilation - last.low < last.size]
+                if seen:
+                    number = k.affine([(tap, k.dim(last.taps)), (k.const(i, "i64"), self.one)])
+                    self.channels(sums, shifted(k, at, i * last.dilation * step), number, c.inner, column, seen)
+        elif last.dilation == 1 and step == c.inner:  # neighbouring taps are neighbours in memory
+            self.channels(sums, at, tap, last.taps * c.inner, column, everywhere)
+        else:
+            with k.serial(self.zero, k.dim(last.taps)) as i:
+                at = k.affine([(i, k.dim(last.dilation * step))], at)
+                number = k.affine([(tap, k.dim(last.taps)), (i, self.one)])
+                self.channels(sums, at, number, c.inner, column, everywhere)
 
-                def step(s: int, t: Value) -> None:
-                    source = k.affine([(t, k.dim(move))], there)
-                    values = k.add(k.affine([(t, k.dim(self.channels))], row), lane)
-                    b = [k.load(self.y, shifted(k, values, u * lanes)) for u in range(vectors)]
-                    sums[s].step([k.load(self.x, shifted(k, source, p)) for p in range(places)], b)
+    def channels(self, sums: Sums, at: Value, tap: Value, count: int, column: Value, places: Sequence[int]) -> None:
+        """Add the products of `count` neighbours in a, for some places of the tile."""
+        k, (_, vectors, lanes) = self.k, self.tile
+        move = self.c.axes[-1].stride * self.rows.steps[-1]
+        width = self.c.outer if self.c.diagonal else self.tile.width
+        with k.serial(self.zero, k.dim(count)) as r:
+            weight = k.add(k.mul(k.affine([(tap, k.dim(count))], r), k.const(width, "i64")), column)
+            b = [k.load(self.b, shifted(k, weight, u * lanes)) for u in range(vectors)]
+            at = k.add(at, r)
+            for p in places:
+                here = shifted(k, at, p * move)
+                sums.add(p, [k.load(self.a, shifted(k, here, u * lanes * self.c.diagonal)) for u in range(vectors)], b)
 
-                with k.serial(self.zero, k.dim(last.count // sets)) as i:
-                    for s in range(sets):
-                        step(s, shifted(k, k.mul(i, k.const(sets, "i64")) if sets > 1 else i, s))
-                for s in range(last.count % sets):
-                    step(s, k.dim(last.count - last.count % sets + s))
-            for p in range(places):
-                for u in range(vectors):
-                    total = k.read(sums[0].variables[p][u])
-                    for other in sums[1:]:
-                        total = k.add(total, k.read(other.variables[p][u]))
-                    k.store(self.w, at[p][u], total)
-
-
-def added(partial: Temporary, out: Any, chunks: int, size: int) -> Launch:
-    """The kernel that adds up the results of the chunks, in order."""
-    k = Builder()
-    source, target = k.buffer(partial.type, "in"), k.buffer(partial.type, "out")
-    with k.vector(k.begin, k.end) as i:
-        total = k.load(source, i)
-        for chunk in range(1, chunks):
-            total = k.add(total, k.load(source, k.add(k.dim(chunk * size), i)))
-        k.store(target, i, total)
-    launch = Launch(k.finish(), [partial, out], k.dims, size, max(-(-size // 64), 4096))
-    launch.cost = 20.0 + 0.1 * chunks * size
-    launch.flops = (chunks - 1) * size
-    return launch
+    def unpack(self, here: Value, channel: Value) -> None:
+        """Copy a tile from scratch memory to the result, without the lanes behind the last channel."""
+        k, c, tile = self.k, self.c, self.tile
+        if c.outer < tile.width:
+            bounds = [(k.const(a, "i64"), k.const(b, "i64")) for a, b in pieces(0, c.outer, tile.lanes)]
+        else:
+            bounds = [(self.zero, k.op("min", k.const(tile.width, "i64"), k.sub(k.dim(c.outer), channel)))]
+        for start, stop in bounds:
+            for p in range(tile.places):
+                with k.vector(start, stop) as lane:
+                    value = k.load(self.scratch, shifted(k, lane, p * tile.width))  # type: ignore[arg-type]
+                    k.store(self.out, k.add(shifted(k, here, p * c.steps[-1]), lane), value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -116,6 +117,14 @@ def plan_dot(
     """
     if dtype.str[1:] not in NAMES or not dtype.isnative or not available():
         return None
+    return _planned(x, w, dtype, contract, batch, alpha, beta)
+
+
+@lru_cache(4096)
+def _planned(
+    x: Layout, w: Layout, dtype: np.dtype, contract: Axes, batch: Axes, alpha: complex, beta: complex
+) -> DotPlan | None:
+    """The plan, of layers that are alike made once."""
     free = [
         tuple(a for a in range(len(t.shape)) if a not in contract[i] and a not in batch[i])
         for i, t in enumerate((x, w))

@@ -11,7 +11,6 @@ share a kernel: a softmax, a layer norm or an optimizer's update becomes one pas
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -60,6 +59,7 @@ class Kernel:
     def __init__(self, fuser: Fuser, shape: tuple[int, ...], position: int):
         self.fuser = fuser
         self.shape = shape
+        self.large = prod(shape) >= LARGE
         self.position = position
         self.rows: tuple[int, ...] | None = None
         self.columns: tuple[int, ...] = ()
@@ -165,7 +165,7 @@ class Kernel:
 
     def companion(self, loads: set[Var]) -> bool:
         """Whether what reads other data may come along: a few streams over one large domain cost no more than apart."""
-        return prod(self.shape) >= LARGE and len(self.reads | loads) <= STREAMS
+        return self.large and len(self.reads | loads) <= STREAMS
 
     def take(self, root: Root, first: bool) -> bool:
         """Add a root if it belongs here."""
@@ -228,6 +228,7 @@ class Fuser:
             self.whole.update((id(part), e) for part in parts)
         self.number = {id(e): i for i, e in enumerate(self.eqns)}
         self.strided = strided
+        self.inside = {id(e) for e in self.eqns if self.supported(e)}
         self.defs: dict[Var, Eqn] = {v: e for e in self.eqns if self.native(e) for v in e.outputs}
         self.realized: set[Var] = set()
         self.uniform: set[Var] = set()
@@ -236,11 +237,9 @@ class Fuser:
         self.steps: list[Any] = []
         self.kernels: list[Kernel] = []
         self.consumers: dict[Var, list[Eqn]] = {}
-        self.uses: Counter[Var] = Counter(a for a in jaxpr.outputs if type(a) is Var)
         for e in self.eqns:
             for a in set(e.inputs):
                 if type(a) is Var:
-                    self.uses[a] += 1
                     self.consumers.setdefault(a, []).append(e)
 
     def run(self) -> list[Any]:
@@ -268,6 +267,10 @@ class Fuser:
         return v
 
     def native(self, e: Eqn) -> bool:
+        """Whether kernels do it."""
+        return id(e) in self.inside
+
+    def supported(self, e: Eqn) -> bool:
         """Whether kernels can do it."""
         if id(e) in self.refused:
             return False
@@ -363,8 +366,27 @@ class Fuser:
 
     # ------------------------------------------------------------------------------------------------------- placing
 
-    def candidates(self) -> list[Kernel]:
-        return self.kernels[-WINDOW:]
+    def candidates(self, atoms: Sequence[Any]) -> list[Kernel]:
+        """The last kernels that may compute with these: all that it takes is there by then, some of it is theirs."""
+        sources: dict[Any, int] = {}
+        seen: set[Any] = set()
+        todo = list(atoms)
+        while todo:
+            a = todo.pop()
+            if type(a) is Literal or a in seen:
+                continue
+            seen.add(a)
+            e = self.inlined(a)
+            if e is None:
+                sources[a] = self.position.get(self.base(a), -1)
+            else:
+                todo.extend(e.inputs)
+        related = [
+            k
+            for k in self.kernels[-WINDOW:]
+            if k.large or not k.reads.isdisjoint(sources) or not sources.keys().isdisjoint(k.known)
+        ]
+        return [k for k in related if all(p < k.position or a in k.known for a, p in sources.items())]
 
     def pointwise(self, v: Var) -> None:
         """Place a variable that is kept, computed element by element."""
@@ -372,7 +394,7 @@ class Fuser:
             self.position[v] = -1
             return
         shape = tuple(n for n in v.type.shape if n != 1)
-        for k in self.candidates():
+        for k in self.candidates(self.defs[v].inputs):
             kind = "full" if shape == k.shape else None
             if kind is None and k.rows is not None and shape == tuple(k.shape[a] for a in k.rows):
                 kind = "row"
@@ -407,7 +429,7 @@ class Fuser:
         shape = tuple(n for n in x.type.shape if n != 1)
         number = {a: i for i, a in enumerate(a for a, n in enumerate(x.type.shape) if n != 1)}
         reduced = tuple(number[a] for a in e.params["axes"] if a in number)
-        for k in self.candidates():
+        for k in self.candidates(e.inputs):
             if k.shape == shape and self.try_reduction(k, e, v, reduced):
                 return
         k = self.kernel(shape)

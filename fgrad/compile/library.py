@@ -116,7 +116,8 @@ def numpy_item(e: Eqn, fuser: Fuser, keep: list[Any]) -> Item:
 
     def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
         operands = tuple([slot(a) for a in (*reads, *e.outputs)])
-        return Thunk(callbacks.ADDRESS, operands, (registration.number,), 1, 1, cost)
+        return Thunk(address(callbacks.call_python), operands, (registration.number,), 1, 1, cost)
 
     cost = 5000.0 + sum(a.type.size for a in (*e.inputs, *e.outputs))
-    return Item(f"NumPy: {e.primitive.name}", reads, e.outputs, thunk, cost=cost, eqn=e)
+    native = [callbacks.call_python]
+    return Item(f"NumPy: {e.primitive.name}", reads, e.outputs, thunk, native=native, cost=cost, eqn=e)

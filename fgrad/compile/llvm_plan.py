@@ -11,6 +11,7 @@ from .scalars import FLOATS, MATH, size_of
 
 _MATH_WORK = 40  # of a function, in operations
 _JOIN = 40  # least work of a body that is worth two forms of its loads and stores
+_PIECES = 32  # most work of a body that is done twice rather than under a mask
 _LARGE = 400  # work from which on one vector at a time keeps the machine busy
 
 
@@ -19,7 +20,8 @@ class Plan(NamedTuple):
 
     lanes: of one register; unroll: registers at a time; masked: the rest is done under a mask, not one by one;
     faithful: something depends on what lanes beyond the end hold; joined: one copy of the body does whole vectors and
-    the rest, with two forms of its loads and stores: of a large body, half the time to compile it.
+    the rest, with two forms of its loads and stores: of a large body, half the time to compile it; pieces: the rest, if
+    known, is done as 4 + 2 + 1 lanes, say: no masks (on some machines a masked store takes 15 cycles).
     """
 
     lanes: int
@@ -27,6 +29,7 @@ class Plan(NamedTuple):
     masked: bool
     faithful: bool
     joined: bool
+    pieces: bool
 
 
 def plan(loop: Loop, vector_bytes: int, trips: int | None) -> Plan:
@@ -78,7 +81,7 @@ def plan(loop: Loop, vector_bytes: int, trips: int | None) -> Plan:
     unroll = 4 if sums and work <= 8 else 2 if work <= 32 or (joined and work <= _LARGE and min(sizes) >= 4) else 1
     while trips is not None and unroll > 1 and lanes * unroll > trips:
         unroll //= 2
-    return Plan(lanes, unroll, masked, faithful, joined)
+    return Plan(lanes, unroll, masked, faithful, joined, work <= _PIECES)
 
 
 def neighbours(index: Value, var: Value, varying: set[Value]) -> bool:

@@ -28,6 +28,7 @@ import numpy as np
 from .scalars import FLOATS, INTEGERS, MATH, OPS, TYPES, dtype_of
 
 STATIC = 16  # largest extent that is a constant of the kernel
+VARYING = frozenset(["chunks", "grain"])
 
 
 class Value:
@@ -217,9 +218,10 @@ class Builder:
     def dim(self, n: int, role: str = "") -> Value:
         """An extent or offset: a constant if it is small, else a run-time value that all equal ones of a role share.
 
-        Numbers of different roles may be equal by chance, and then differ in a program of another batch size.
+        Numbers of different roles may be equal by chance, and then differ in a program of another batch size. Those of
+        the roles in `VARYING` follow from sizes, and are no constants even where they are small.
         """
-        if -1 <= n <= STATIC:
+        if -1 <= n <= STATIC and role not in VARYING:
             return self.const(n, "i64")
         if (n, role) not in self.roles:
             self.roles.append((n, role))

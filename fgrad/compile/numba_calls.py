@@ -57,7 +57,7 @@ def native_call(e: Eqn, keep: list[Any]) -> tuple[int, tuple[int, ...], int]:
             found = _compiled[key] = _compile(e.params["function"].function, source, types)
     return (
         int(found.address),
-        (registration.number, callbacks.ADDRESS, *dims),
+        (registration.number, callbacks.address(), *dims),
         int(np.prod(e.params["lanes"], dtype=int)),
     )
 

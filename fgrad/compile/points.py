@@ -217,14 +217,19 @@ class Graph:
         type_ = type_name(e.outputs[0].type.dtype)
         return number if type_ == "i64" else self.op("cast", number, type=type_)  # type: ignore[arg-type]
 
+    def position(self, i: Node) -> Node:
+        """An index as i64; what is too large for it stays the largest."""
+        if i.type == "u64":
+            i = self.op("min", i, self.const(np.uint64(2**63 - 1), "u64"), type="u64")
+        return i if i.type == "i64" else self.op("cast", i, type="i64")
+
     def begin(self, start: Any, last: int) -> Form:
         """Where a window begins along an axis, clamped to [0, last]."""
         if type(start) is Literal:
             return Form(const=min(max(int(start.value), 0), last))
         if last == 0:
             return ZERO
-        s = self.at(start, (), None)
-        s = s if s.type == "i64" else self.op("cast", s, type="i64")
+        s = self.position(self.at(start, (), None))
         s = self.op("max", self.op("min", s, self.integer(last), type="i64"), self.integer(0), type="i64")
         return Form(nodes=((s, 1),))
 
@@ -279,7 +284,7 @@ class Graph:
                 out.append(next(rest))
                 continue
             i = self.at(indices[axes.index(a)], index[:k], mask)
-            i = i if i.type == "i64" else self.op("cast", i, type="i64")
+            i = self.position(i)
             args = (i,) if mask is None else (i, mask)
             out.append(Form(nodes=((self.node("bound", args, n, "i64"), 1),)))
         return self.at(x, tuple(out), mask)

@@ -225,7 +225,7 @@ def window_number(k: Builder, looks: Sequence[Look], windows: Sequence[int], tap
     return k.cast(k.affine(terms, k.dim(sum(x.first * w for x, w in zip(looks, weights, strict=True)))), type)
 
 
-# --------------------------------------------------------------------------------------------------- windows in operands
+# -------------------------------------------------------------------------------------------------- windows in operands
 
 
 def looks_of(sides: Sequence[Side]) -> list[Look]:
@@ -248,7 +248,7 @@ def launched(k: Builder, nest: Nest, operands: Sequence[Any], taps: int, size: i
 
 
 def reduction(e: Eqn, type: str, other: Eqn | None) -> Launch:
-    """The kernel of a reduction or of the number of its element; `other`: an equation for the latter, to be done too."""
+    """The kernel of a reduction, or of the number of the element; `other`: an equation for the latter, done as well."""
     x, out = e.inputs[0], e.outputs[0]
     name = ARGUMENTS.get(e.primitive.name, e.primitive.name)
     op = REDUCTIONS[name]
@@ -327,7 +327,7 @@ def pick(e: Eqn) -> Launch:
     return launched(k, nest, [x, index, out], prod(windows), size_of(type))
 
 
-# ---------------------------------------------------------------------------------------------------- windows in results
+# --------------------------------------------------------------------------------------------------- windows in results
 
 
 def residue(side: Side, r: int) -> Look:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -94,6 +95,7 @@ class ProductCall(NamedTuple):
     flops: int
 
 
+@lru_cache(4096)
 def product_call(product: Product, scaled: bool = False) -> ProductCall:
     """The thunk of a product; `scaled`: there is one more operand, a scalar of the dtype that multiplies alpha.
 

@@ -278,10 +278,13 @@ class _Renderer(Control):
         limit = self.integer("sub", stop, str(wide - 1), hint="limit")
         index = self.repeat("main", start, limit, wide, sources, lambda i: self.body(statement, i, Lanes(wide)))
         left = form.lanes if trips is None else trips % wide
-        if trips is not None and 1 < left <= form.lanes and left.bit_count() == 1:
-            self.fold(sources, left)
-            self.body(statement, index, Lanes(left))
-            return ""
+        if trips is not None and 1 < left <= form.lanes and (form.pieces or left.bit_count() == 1):
+            while left > 1:
+                lanes = 1 << (left.bit_length() - 1)
+                self.fold(sources, lanes)
+                self.scoped(partial(self.body, statement, lanes=Lanes(lanes)), index)
+                index, left = self.integer("add", index, str(lanes), hint="behind"), left - lanes
+            return index if left else ""
         if left <= 1:
             return index if left else ""
         if not form.masked:

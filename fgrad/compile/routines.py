@@ -98,6 +98,7 @@ def sorted_copy(e: Eqn, keep: list[Any]) -> list[Item] | None:
     cost = 5000.0 + 10.0 * y.type.size
 
     def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
-        return Thunk(callbacks.ADDRESS, (slot(y),), (registration.number,), 1, 1, cost)
+        return Thunk(address(callbacks.call_python), (slot(y),), (registration.number,), 1, 1, cost)
 
-    return [copy_item(x, y, vanishes=True), Item("NumPy: sort", [], [y], thunk, cost=cost, eqn=e)]
+    native = [callbacks.call_python]
+    return [copy_item(x, y, vanishes=True), Item("NumPy: sort", [], [y], thunk, native=native, cost=cost, eqn=e)]

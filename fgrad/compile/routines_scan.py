@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from math import prod
 
@@ -27,7 +27,7 @@ def split(w: Writer) -> tuple[int, int, int]:
 
 def running(w: Writer, op: str) -> bool:
     """y[j] = y[j - 1] <op> x[j], one after the other, as NumPy rounds."""
-    if w.type(0) is None or (w.complex(0) and op != "add"):
+    if not w.known(0) or (w.complex(0) and op != "add"):
         return False
     outer, n, inner = split(w)
     each = 40.0 if op == "logaddexp" else 2.0
@@ -45,7 +45,7 @@ def running(w: Writer, op: str) -> bool:
 
 def place(w: Writer, j: Value, n: int) -> Value:
     """The j-th place along the axis, from the end if the equation says so."""
-    return w.k.sub(w.k.dim(n - 1), j) if w.eqn.params["reverse"] else j
+    return w.k.sub(w.k.dim(n - 1, "last"), j) if w.eqn.params["reverse"] else j
 
 
 def running_columns(w: Writer, op: str, outer: int, n: int, inner: int) -> None:
@@ -58,37 +58,32 @@ def running_columns(w: Writer, op: str, outer: int, n: int, inner: int) -> None:
     """
     k, x, y = w.k, w.buffer(0), w.buffer(1, "out")
     with column_blocks(w, outer, n, inner) as (start, low, high):
-        first = k.affine([(place(w, w.zero(), n), k.dim(inner))], start)
+        first = k.affine([(place(w, w.zero(), n), k.dim(inner, "inner"))], start)
         with k.vector(low, high) as c:
             k.store(y, k.add(first, c), k.load(x, k.add(first, c)))
-        with k.serial(k.const(1, "i64"), k.dim(n)) as j:
-            here = k.affine([(place(w, j, n), k.dim(inner))], start)
-            before = k.affine([(place(w, k.sub(j, k.const(1, "i64")), n), k.dim(inner))], start)
+        with k.serial(k.const(1, "i64"), k.dim(n, "along")) as j:
+            here = k.affine([(place(w, j, n), k.dim(inner, "inner"))], start)
+            before = k.affine([(place(w, k.sub(j, k.const(1, "i64")), n), k.dim(inner, "inner"))], start)
             with k.vector(low, high) as c:
                 so_far = k.load(y, k.add(before, c))
                 k.store(y, k.add(here, c), combined(k, op, so_far, k.load(x, k.add(here, c))))
 
 
-class column_blocks(ExitStack):
+@contextmanager
+def column_blocks(w: Writer, outer: int, n: int, inner: int) -> Iterator[tuple[Value, Value, Value]]:
     """The loop over blocks of columns: gives the element at which the block's array begins, and its columns."""
-
-    def __init__(self, w: Writer, outer: int, n: int, inner: int):
-        super().__init__()
-        self.sizes = w, outer, n, inner
-
-    def __enter__(self) -> tuple[Value, Value, Value]:  # type: ignore[override]
-        super().__enter__()
-        w, outer, n, inner = self.sizes
-        k = w.k
-        width = min(inner, COLUMNS)
-        blocks = -(-inner // width)
-        w.parallel = (outer * blocks, w.grain(outer * blocks))
-        unit = self.enter_context(k.serial(k.begin, k.end))
+    k = w.k
+    width = min(inner, COLUMNS)
+    blocks = -(-inner // width)
+    w.parallel = (outer * blocks, w.grain(outer * blocks))
+    whole, last = k.dim(n * inner, "whole"), k.dim(inner, "inner")
+    with k.serial(k.begin, k.end) as unit:
         if blocks == 1:
-            return k.affine([(unit, k.dim(n * inner))]), w.zero(), k.dim(inner)
-        o = k.op("quot", unit, k.dim(blocks))
-        low = k.mul(k.op("rest", unit, k.dim(blocks)), k.dim(width))
-        return k.mul(o, k.dim(n * inner)), low, k.op("min", k.add(low, k.dim(width)), k.dim(inner))
+            yield k.mul(unit, whole), w.zero(), last
+        else:
+            count, columns = k.dim(blocks, "blocks"), k.dim(width, "columns")
+            low = k.mul(k.op("rest", unit, count), columns)
+            yield k.mul(k.op("quot", unit, count), whole), low, k.op("min", k.add(low, columns), last)
 
 
 def running_rows(w: Writer, op: str, outer: int, n: int) -> None:
@@ -101,7 +96,7 @@ def running_rows(w: Writer, op: str, outer: int, n: int) -> None:
     k = w.k
     w.parallel = (outer, w.grain(outer, 16))
     with k.vector(k.begin, k.end) as r:
-        along(w, op, n, 1, [k.mul(r, k.dim(n))])
+        along(w, op, n, 1, [k.mul(r, k.dim(n, "along"))])
 
 
 def running_line(w: Writer, op: str, outer: int, n: int, inner: int) -> None:
@@ -109,7 +104,7 @@ def running_line(w: Writer, op: str, outer: int, n: int, inner: int) -> None:
     k = w.k
     w.parallel = (outer, w.grain(outer))
     with k.serial(k.begin, k.end) as o:
-        start = k.mul(o, k.dim(n * inner))
+        start = k.mul(o, k.dim(n * inner, "whole"))
         along(w, op, n, inner, [k.add(start, k.const(c, "i64")) for c in range(inner)])
 
 
@@ -122,7 +117,7 @@ def along(w: Writer, op: str, n: int, stride: int, starts: list[Value]) -> None:
         value = k.load(x, k.add(first, s))
         k.store(y, k.add(first, s), value)
         states.append(k.variable(value))
-    with k.serial(k.const(1, "i64"), k.dim(n)) as j:
+    with k.serial(k.const(1, "i64"), k.dim(n, "along")) as j:
         here = k.affine([(place(w, j, n), k.dim(stride))])
         for s, state in zip(starts, states, strict=True):
             value = combined(k, op, k.read(state), k.load(x, k.add(here, s)))
@@ -135,7 +130,7 @@ def along(w: Writer, op: str, n: int, stride: int, starts: list[Value]) -> None:
 
 def extreme(w: Writer, op: str) -> bool:
     """The place of the first largest or smallest element; NaN counts as such."""
-    if w.type(0) is None or w.complex(0):
+    if not w.known(0) or w.complex(0):
         return False
     outer, n, inner = split(w)
     if inner >= WIDE:
@@ -168,9 +163,12 @@ def taken(w: Writer, op: str, new: Value, old: Value, j: Value, at: Value) -> tu
     if new.type in FLOATS:  # one choice after the other: masks of many lanes are slow to combine
         place = k.select(k.op("ne", new, new), k.select(k.op("eq", old, old), j, at), k.select(better, j, at))
         return k.op(op, old, new), place
-    # of a choice between what is in memory and something else LLVM makes a masked store, on some machines a slow one
-    step = lambda a, b: k.add(a, k.select(better, k.sub(b, a), k.const(0, a.type)))  # noqa: E731
-    return step(old, new), step(at, j)
+
+    def chosen(a: Value, b: Value) -> Value:
+        """Of a choice that is stored where `a` came from LLVM makes a masked store, on some machines a slow one."""
+        return k.add(a, k.select(better, k.sub(b, a), k.const(0, a.type)))
+
+    return chosen(old, new), chosen(at, j)
 
 
 def extreme_columns(w: Writer, op: str, outer: int, n: int, inner: int) -> None:
@@ -188,15 +186,15 @@ def extreme_columns(w: Writer, op: str, outer: int, n: int, inner: int) -> None:
         with k.vector(low, high) as c:
             k.store(best, k.sub(c, low), element(w, k.add(start, c)))
             k.store(found, k.sub(c, low), k.const(0, count))
-        with k.serial(k.const(1, "i64"), k.dim(n)) as j:
-            line, number = k.affine([(j, k.dim(inner))], start), k.cast(j, count)
+        with k.serial(k.const(1, "i64"), k.dim(n, "along")) as j:
+            line, number = k.affine([(j, k.dim(inner, "inner"))], start), k.cast(j, count)
             with k.vector(low, high) as c:
                 i = k.sub(c, low)
                 new, old, at = element(w, k.add(line, c)), k.load(best, i), k.load(found, i)
                 extreme, place = taken(w, op, new, old, number, at)
                 k.store(best, i, extreme)
                 k.store(found, i, place)
-        result = k.op("quot", start, k.dim(n)) if n > 1 else start
+        result = k.op("quot", start, k.dim(n, "along")) if n > 1 else start
         with k.vector(low, high) as c:
             k.store(y, k.add(result, c), k.cast(k.load(found, k.sub(c, low)), "i64"))
 
@@ -217,23 +215,24 @@ def extreme_line(w: Writer, op: str, outer: int, n: int) -> None:
     w.parallel = (outer, w.grain(outer))
     neutral = k.const(identity(op, type), type)
     block = BLOCK if n > 4 * BLOCK else SMALL
-    length = k.dim(block)
+    length = k.dim(block, "block")
     with k.serial(k.begin, k.end) as r:
-        row = k.mul(r, k.dim(n))
+        row = k.mul(r, k.dim(n, "along"))
         if n <= block:
             start = w.zero()
-            best = block_extreme(w, op, neutral, row, start, k.dim(n))
+            best = block_extreme(w, op, neutral, row, start, k.dim(n, "along"))
         else:
             head = block_extreme(w, op, neutral, row, w.zero(), length)
             so_far, where = k.variable(head), k.variable(w.zero())
-            with k.serial(k.const(1, "i64"), k.dim(-(-n // block))) as b:
+            with k.serial(k.const(1, "i64"), k.dim(-(-n // block), "blocks")) as b:
                 low = k.mul(b, length)
-                here = block_extreme(w, op, neutral, row, low, k.op("min", k.add(low, length), k.dim(n)))
+                here = block_extreme(w, op, neutral, row, low, k.op("min", k.add(low, length), k.dim(n, "along")))
                 extreme, place = taken(w, op, here, k.read(so_far), low, k.read(where))
                 k.assign(where, place)
                 k.assign(so_far, extreme)
             start, best = k.read(where), k.read(so_far)
-        number = first_match(w, op, best, count, k.add(row, start), k.op("min", length, k.sub(k.dim(n), start)))
+        stop = k.op("min", length, k.sub(k.dim(n, "along"), start))
+        number = first_match(w, op, best, count, k.add(row, start), stop)
         k.store(y, r, k.add(start, k.cast(number, "i64")))
 
 
@@ -278,15 +277,15 @@ def extreme_lanes(w: Writer, op: str, outer: int, n: int, inner: int) -> None:
     w.parallel = (outer * inner, w.grain(outer * inner, 16))
     with k.vector(k.begin, k.end) as line:
         if inner == 1:
-            start = k.mul(line, k.dim(n))
+            start = k.mul(line, k.dim(n, "along"))
         else:
-            o = k.op("quot", line, k.dim(inner))
-            start = k.add(k.mul(o, k.dim(n * inner)), k.op("rest", line, k.dim(inner)))
+            o = k.op("quot", line, k.dim(inner, "inner"))
+            start = k.add(k.mul(o, k.dim(n * inner, "whole")), k.op("rest", line, k.dim(inner, "inner")))
         first = element(w, start)
         count = counting(first.type, n)
         best, found = k.variable(first), k.variable(k.const(0, count))
-        with k.serial(k.const(1, "i64"), k.dim(n)) as j:
-            new = element(w, k.affine([(j, k.dim(inner))], start))
+        with k.serial(k.const(1, "i64"), k.dim(n, "along")) as j:
+            new = element(w, k.affine([(j, k.dim(inner, "inner"))], start))
             extreme, place = taken(w, op, new, k.read(best), k.cast(j, count), k.read(found))
             k.assign(best, extreme)
             k.assign(found, place)

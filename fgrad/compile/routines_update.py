@@ -11,9 +11,10 @@ from ..core.ir import Literal
 from .fuse import contiguous
 from .nests import Buffer, Value
 from .routines_writer import Writer, combined, digits
-from .scalars import UNSIGNED
+from .scalars import UNSIGNED, size_of
 
 LANES = 8  # neighbours from which on they are written in lanes
+PIECE = 1024  # bytes next to each other that are worth a chunk of their own
 
 
 def scatter(w: Writer, op: str | None) -> bool:
@@ -30,7 +31,7 @@ def scatter(w: Writer, op: str | None) -> bool:
     k, out = w.k, len(w.atoms) - 1
     axes, mode = w.eqn.params["axes"], w.eqn.params["mode"]
     indices = range(2, out)
-    if w.type(0) is None or (w.complex(0) and op not in (None, "add")):
+    if not w.known(0) or (w.complex(0) and op not in (None, "add")):
         return False
     shape = w.shape(0)
     strides = contiguous(shape)
@@ -45,7 +46,7 @@ def scatter(w: Writer, op: str | None) -> bool:
         """The indices of update n, counted from the beginning; whether all are inside."""
         found, inside = [], None
         for number, a in zip(indices, axes, strict=True):
-            i, size = w.integer(number, n), k.dim(shape[a])
+            i, size = w.integer(number, n), k.dim(shape[a], f"size {a}")
             unsigned = w.type(number) in UNSIGNED
             low = w.zero() if unsigned else k.op("neg", size)
             here = k.op("and", k.op("ge", i, low), k.op("lt", i, size))
@@ -57,26 +58,26 @@ def scatter(w: Writer, op: str | None) -> bool:
 
     if axes and mode != "drop":
         with ExitStack() as stack:
-            n = w.zero() if count == 1 else stack.enter_context(k.vector(w.zero(), k.dim(count)))
+            n = w.zero() if count == 1 else stack.enter_context(k.vector(w.zero(), k.dim(count, "count")))
             places(n, check=True)
     w.cost = 20.0 + count * (0.5 + lines * (1.5 + 0.15 * width))
     with ExitStack() as stack:
         line, offset = w.zero(), w.zero()
-        bounds = (w.zero(), k.dim(width))
+        bounds = (w.zero(), k.dim(width, "width"))
         if lines > 1:
             line = stack.enter_context(k.serial(k.begin, k.end))
             numbers = digits(k, line, [shape[a] for a in around])
-            offset = k.affine([(i, k.dim(strides[a])) for i, a in zip(numbers, around, strict=True)])
+            offset = k.affine([(i, k.dim(strides[a], f"stride {a}")) for i, a in zip(numbers, around, strict=True)])
             w.parallel = (lines, w.grain(lines))
         elif width >= LANES:
             bounds = (k.begin, k.end)
-            w.parallel = (width, max(w.grain(width, 64), 64))
-        n = w.zero() if count == 1 else stack.enter_context(k.serial(w.zero(), k.dim(count)))
+            w.parallel = (width, w.grain(width, PIECE // size_of(y.type)))
+        n = w.zero() if count == 1 else stack.enter_context(k.serial(w.zero(), k.dim(count, "count")))
         found, inside = places(n, check=False)
         if mode == "drop" and inside is not None:
             stack.enter_context(k.branch(inside))
-        target = k.affine([(i, k.dim(strides[a])) for i, a in zip(found, axes, strict=True)], offset)
-        source = k.affine([(n, k.dim(lines * width)), (line, k.dim(width))])
+        target = k.affine([(i, k.dim(strides[a], f"stride {a}")) for i, a in zip(found, axes, strict=True)], offset)
+        source = k.affine([(n, k.dim(lines * width, "update")), (line, k.dim(width, "width"))])
         c = w.zero() if width == 1 else stack.enter_context((k.vector if width >= LANES else k.serial)(*bounds))
         one = k.const(1, "i64")
         write(w, op, y, k.affine([(c, one)], target), k.affine([(c, one)], source))
@@ -97,7 +98,7 @@ def window(w: Writer, op: str | None) -> bool:
         for c in vector [0, width): y[r * stride + s + c] = u[r * width + c]
     """
     k, out = w.k, len(w.atoms) - 1
-    if w.type(0) is None:
+    if not w.known(0):
         return False
     shape, sizes = w.shape(0), w.shape(1)
     steps = (*w.eqn.params["strides"], 1)[: len(shape)]
@@ -106,7 +107,7 @@ def window(w: Writer, op: str | None) -> bool:
     for a, number in enumerate(range(2, out)):
         last = shape[a] - ((sizes[a] - 1) * steps[a] + 1)
         if last:
-            terms.append((begin(w, number, last), k.dim(strides[a])))
+            terms.append((begin(w, number, last), k.dim(strides[a], f"stride {a}")))
     offset = k.affine(terms)
     cut = len(shape)
     while cut and sizes[cut - 1] == shape[cut - 1]:
@@ -122,14 +123,14 @@ def window(w: Writer, op: str | None) -> bool:
     with ExitStack() as stack:
         line, bounds = w.zero(), (k.begin, k.end)
         if lines > 1:
-            line, bounds = stack.enter_context(k.serial(k.begin, k.end)), (w.zero(), k.dim(width))
+            line, bounds = stack.enter_context(k.serial(k.begin, k.end)), (w.zero(), k.dim(width, "width"))
             numbers = digits(k, line, sizes[:cut])
-            offset = k.affine([(i, k.dim(strides[a] * steps[a])) for a, i in enumerate(numbers)], offset)
+            offset = k.affine([(i, k.dim(strides[a] * steps[a], f"step {a}")) for a, i in enumerate(numbers)], offset)
             w.parallel = (lines, w.grain(lines))
         else:
             w.parallel = (width, w.grain(width, 64))
         c = stack.enter_context((k.vector if width >= LANES else k.serial)(*bounds))
-        write(w, op, y, k.affine([(c, k.dim(along))], offset), k.affine([(line, k.dim(width))], c))
+        write(w, op, y, k.affine([(c, k.dim(along, "along"))], offset), k.affine([(line, k.dim(width, "width"))], c))
     return True
 
 
@@ -137,11 +138,11 @@ def begin(w: Writer, number: int, last: int) -> Value:
     """Where a window begins along an axis, clamped to [0, last]."""
     k, a = w.k, w.atoms[number]
     if type(a) is Literal:
-        return k.dim(min(max(int(a.value), 0), last))
-    s = k.load(w.buffer(number), w.zero())
+        return k.dim(min(max(int(a.value), 0), last), f"index {number}")
+    s, limit = k.load(w.buffer(number), w.zero()), k.dim(last, f"last {number}")
     if s.type == "u64":
-        s = k.op("min", s, k.cast(k.dim(last), "u64"))
-    return k.op("max", k.op("min", k.cast(s, "i64"), k.dim(last)), w.zero())
+        s = k.op("min", s, k.cast(limit, "u64"))
+    return k.op("max", k.op("min", k.cast(s, "i64"), limit), w.zero())
 
 
 UPDATES: dict[str, Callable[[Writer], bool]] = {

@@ -12,7 +12,7 @@ from .emit import CHUNK, CHUNKS, Launch
 from .nests import Buffer, Builder, Value
 from .scalars import type_name
 
-_PARTS = {np.dtype("c8"): ("f32", 2), np.dtype("c16"): ("f64", 2)}
+_PARTS = {np.dtype("c8"): "f32", np.dtype("c16"): "f64"}
 
 
 class Writer:
@@ -30,10 +30,17 @@ class Writer:
         self.parallel = (1, 1)  # extent and grain
         self.cost = 0.0
 
-    def type(self, number: int) -> str | None:
-        """The kernel type of an operand; None: kernels have none."""
+    def known(self, number: int) -> bool:
+        """Whether kernels have a type for the elements of an operand, or for their parts."""
         dtype = self.atoms[number].type.dtype
-        return _PARTS[dtype][0] if dtype in _PARTS else type_name(dtype)
+        return dtype in _PARTS or type_name(dtype) is not None
+
+    def type(self, number: int) -> str:
+        """The kernel type of an operand."""
+        dtype = self.atoms[number].type.dtype
+        found = _PARTS.get(dtype) or type_name(dtype)
+        assert found is not None
+        return found
 
     def shape(self, number: int) -> tuple[int, ...]:
         """The shape of an operand, with the axis of parts that complex numbers have."""
@@ -48,9 +55,7 @@ class Writer:
         """The memory of an operand."""
         found = self.buffers.get(number)
         if found is None:
-            type = self.type(number)
-            assert type is not None
-            found = self.buffers[number] = self.k.buffer(type, mode)
+            found = self.buffers[number] = self.k.buffer(self.type(number), mode)
             self.operands.append(number)
         return found
 
@@ -58,7 +63,7 @@ class Writer:
         """An element of an operand of integers, as i64."""
         a = self.atoms[number]
         if type(a) is Literal:
-            return self.k.dim(int(a.value))
+            return self.k.dim(int(a.value), f"index {number}")
         return self.k.cast(self.k.load(self.buffer(number), at), "i64")
 
     def zero(self) -> Value:
@@ -83,8 +88,8 @@ def digits(k: Builder, number: Value, extents: Sequence[int]) -> list[Value]:
     out, behind = [], prod(extents)
     for i, n in enumerate(extents):
         behind //= n
-        q = number if behind == 1 else k.op("quot", number, k.dim(behind))
-        out.append(k.op("rest", q, k.dim(n)) if i else q)
+        q = number if behind == 1 else k.op("quot", number, k.dim(behind, f"behind {i}"))
+        out.append(k.op("rest", q, k.dim(n, f"digit {i}")) if i else q)
     return out
 
 

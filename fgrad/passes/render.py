@@ -154,7 +154,7 @@ class _Renderer:
         if ufunc is not None and out.type.size >= LARGE and shape == out.type.shape:
             for a, source in zip(e.inputs, operands, strict=True):
                 if type(a) is Var and self.dying(a) and a.type == out.type and list(e.inputs).count(a) == 1:
-                    self.lines.append(f"{name} = {self.bind(p.name, ufunc)}({', '.join(operands)}, {source})")
+                    self.lines.append(f"{name} = {self.bind(p.name, ufunc)}({', '.join(operands)}, out={source})")
                     self.writable.add(out)
                     return
         if infix is not None:

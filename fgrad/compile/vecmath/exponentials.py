@@ -22,16 +22,6 @@ _EXP = {
     ),
 }  # fmt: skip
 
-# (tanh(x) − x)/x³ as a polynomial in x² for |x| <= 0.625; relative to tanh(x) below 2^-27 and 2^-61
-_TANH = {
-    "f32": (-0.3333328, 0.13331412, -0.053737402, 0.020632116, -0.0056977225),
-    "f64": (
-        -0.33333333333333315, 0.1333333333332996, -0.05396825396614941, 0.021869488470697727, -0.00886323433872656,
-        0.003592114222137966, -0.0014557272077605906, 0.000589456609807962, -0.0002370239633562122,
-        9.157826708013184e-05, -3.0205832200583828e-05, 6.050134830618e-06,
-    ),
-}  # fmt: skip
-
 # (2^r − 1)/r for |r| <= ½; relative to 2^r below 2^-28 and 2^-57
 EXP2 = {
     "f32": (0.6931472, 0.24022648, 0.055503596, 0.0096185, 0.0013390977, 0.00015328922),
@@ -72,6 +62,12 @@ def expm1_reduced(r: Term) -> Term:
     return fma(r * r, polynomial(r, _EXP[r.type]), r)
 
 
+def half_expm1(r: Term, exponent: Term) -> Term:
+    """(2^n e^r − 1)/2 from what `reduce` gives for the bias less one: half, so that 2^n does not overflow."""
+    half = exponent.bits(r.type)
+    return fma(half, r * r * polynomial(r, _EXP[r.type]), fma(half, r, half - 0.5))
+
+
 def factors(exponent: Term, type: str) -> tuple[Term, Term]:
     """Two powers of 2 with the product 2^n, which need not be a normal number; for an exponent with twice the bias."""
     first = (exponent >> 1) & FORMATS[type].exponent_mask
@@ -85,6 +81,7 @@ def scale(y: Term, exponent: Term) -> Term:
 
 
 def exp(x: Term) -> Term:
+    """2^n (1 + (e^r − 1))."""
     low, high = _EXP_RANGE[x.type]
     r, exponent = reduce(at_least(at_most(x, high), low), 2 * x.format.bias)
     return scale(expm1_reduced(r) + 1.0, exponent)
@@ -96,11 +93,14 @@ def logistic(x: Term) -> Term:
     t = expm1_reduced(r)
     first, second = factors(exponent, x.type)
     power = first * second
-    inverse = 1.0 / fma(power, t, power + 1.0)
-    return where(x < 0.0, fma(inverse, t, inverse) * first * second, inverse)
+    divisor = fma(power, t, power + 1.0)
+    inverse = 1.0 / divisor
+    error = fma(-inverse, divisor, 1.0)
+    return where(x < 0.0, fma(inverse, t + error, inverse) * first * second, inverse)
 
 
 def exp2(x: Term) -> Term:
+    """2^n 2^r with n the integer nearest to x; r = x − n is exact."""
     low, high = _EXP2_RANGE[x.type]
     x = at_least(at_most(x, high), low)
     f = x.format
@@ -110,20 +110,16 @@ def exp2(x: Term) -> Term:
 
 
 def expm1(x: Term) -> Term:
-    """2^n (e^r − 1) + (2^n − 1), at half the size so that 2^n does not overflow; x itself where it is that small."""
+    """2^n (e^r − 1) + (2^n − 1); x itself where that is the nearest number."""
     low, high = _EXPM1_RANGE[x.type]
-    r, exponent = reduce(at_least(at_most(x, high), low), x.format.bias - 1)
-    half = exponent.bits(x.type)
-    y = fma(half, r * r * polynomial(r, _EXP[x.type]), fma(half, r, half - 0.5))
+    y = half_expm1(*reduce(at_least(at_most(x, high), low), x.format.bias - 1))
     return where(abs(x) < 2.0 ** -(x.format.mantissa + 2), x, y + y)
 
 
 def tanh(x: Term) -> Term:
     """y = h/(1 + h) with h = (e^2|x| − 1)/2; while h is small, h − h y, which is the same; from the bound on 1."""
     a = abs(x)
-    r, exponent = reduce(at_most(a + a, 20.0 if x.type == "f32" else 40.0), x.format.bias - 1)
-    half = exponent.bits(x.type)
-    h = fma(half, r * r * polynomial(r, _EXP[x.type]), fma(half, r, half - 0.5))
+    h = half_expm1(*reduce(at_most(a + a, 20.0 if x.type == "f32" else 40.0), x.format.bias - 1))
     y = h / (h + 1.0)
     return copysign(where(h < 0.5, fma(-h, y, h), y), x)
 

@@ -5,9 +5,6 @@ log(x) = k ln 2 + log(1 + f) with x = 2^k (1 + f), 1 + f in [√½, √2).
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..scalars import dtype_of
 from .exponentials import LN2_HIGH, LN2_LOW, exp
 from .terms import Term, at_most, copysign, fma, polynomial, sqrt, where
 
@@ -47,9 +44,10 @@ def split_any(x: Term) -> tuple[Term, Term]:
 
 def log1p_rest(f: Term) -> Term:
     """log(1 + f) − f for √½ <= 1 + f < √2."""
+    square = f * f
+    half = square * 0.5
     if f.type == "f32":
-        return f * f * fma(f, polynomial(f, _LOG), -0.5)
-    half = f * f * 0.5
+        return fma(f * square, polynomial(f, _LOG), -half)
     s = f / (f + 2.0)
     z = s * s
     return fma(s, fma(z, polynomial(z, _ATANH), half), -half)
@@ -72,6 +70,7 @@ def log_edges(x: Term, y: Term) -> Term:
 
 
 def log(x: Term) -> Term:
+    """k ln 2 + log(1 + f)."""
     return log_edges(x, log_of_parts(*split_any(x)))
 
 
@@ -86,54 +85,60 @@ def other_base(x: Term, e: tuple[float, float], two: tuple[float, float]) -> Ter
 
 
 def log2(x: Term) -> Term:
+    """k + log(1 + f)/ln 2."""
     return other_base(x, LOG2_E[x.type], (1.0, 0.0))
 
 
 def log10(x: Term) -> Term:
+    """k log10(2) + log(1 + f)/ln 10."""
     return other_base(x, LOG10_E[x.type], LOG10_2[x.type])
 
 
-def log1p_sum(x: Term, low: Term | float, more: Term | float = 0.0) -> Term:
+def log1p_sum(x: Term, low: Term | None = None, more: Term | None = None) -> Term:
     """log(1 + x + low) for x > −1, |low| at most an ULP of x, plus `more` ln 2.
 
     1 + x = u + c exactly, u = 2^k (1 + f), and c/u is added to log(u). Where k is 0, f is x itself.
     """
     u = x + 1.0
     back = u - x
-    c = (1.0 - back) + (x - (u - back)) + low
+    c = (1.0 - back) + (x - (u - back))
     k, f, inverse = split(u)
     near = k == 0.0
     f = where(near, x, f)
-    c = where(near, x.like(low), where(x < 4.0 / np.finfo(dtype_of(x.type)).eps, c * inverse, 0.0))
-    return log_of_parts(k + more, f, c * fma(f, f - 1.0, 1.0))
+    scaled = (c if low is None else c + low) * inverse
+    c = where(near, x.like(0.0) if low is None else low, where(x < 2.0 ** (x.format.mantissa + 2), scaled, 0.0))
+    return log_of_parts(k if more is None else k + more, f, c * fma(f, f - 1.0, 1.0))
 
 
 def log1p(x: Term) -> Term:
-    return copysign(log_edges(x + 1.0, log1p_sum(x, 0.0)), x)
+    """log(1 + x), with what 1 + x lacks through rounding."""
+    return copysign(log_edges(x + 1.0, log1p_sum(x)), x)
 
 
-def log_of_sum(a: Term, b: Term, large: Term, most: float) -> Term:
-    """log(1 + a + b) for a >= 0, b >= 0; where `large` is above a bound, log(2·large)."""
-    beyond = large > most
+def log_of_sum(a: Term, b: Term, x: Term) -> Term:
+    """log(1 + a + b) for a >= 0, b >= 0; log(2x) where x is so large that its square may overflow."""
+    beyond = x > _most(x)
     w = a + b
-    low = where(beyond, large.like(0.0), where(a < b, (b - w) + a, (a - w) + b))
-    return log1p_sum(where(beyond, large, w), low, where(beyond, large.like(1.0), 0.0))
+    low = where(beyond, x.like(0.0), where(a < b, (b - w) + a, (a - w) + b))
+    return log1p_sum(where(beyond, x, w), low, where(beyond, x.like(1.0), 0.0))
+
+
+def _most(x: Term) -> float:
+    return 2.0 ** (x.format.mantissa + 7)
 
 
 def asinh(x: Term) -> Term:
     """log(1 + |x| + x²/(1 + √(1 + x²)))."""
     a = abs(x)
-    most = 2.0 ** (2 * x.format.mantissa // 2 + 7)
-    bounded = at_most(a, most)
+    bounded = at_most(a, _most(x))
     b = bounded * bounded / (sqrt(fma(bounded, bounded, 1.0)) + 1.0)
-    return copysign(where(a < float("inf"), log_of_sum(bounded, b, a, most), a), x)
+    return copysign(where(a < float("inf"), log_of_sum(bounded, b, a), a), x)
 
 
 def acosh(x: Term) -> Term:
     """log(1 + t + √(t (2 + t))) with t = x − 1."""
-    most = 2.0 ** (2 * x.format.mantissa // 2 + 7)
-    t = at_most(x, most) - 1.0
-    y = log_of_sum(t, sqrt(fma(t, t, t + t)), x, most)
+    t = at_most(x, _most(x)) - 1.0
+    y = log_of_sum(t, sqrt(fma(t, t, t + t)), x)
     return where(x < float("inf"), where(x < 1.0, float("nan"), y), x)
 
 
@@ -151,4 +156,4 @@ def atanh(x: Term) -> Term:
 def logaddexp(x: Term, y: Term) -> Term:
     """max + log(1 + e^-|x − y|)."""
     e = exp(-where(x == y, x.like(0.0), abs(x - y)))
-    return where(e <= 1.0, where(x > y, x, y) + log1p_sum(e, 0.0), x + y)
+    return where(e <= 1.0, where(x > y, x, y) + log1p_sum(e), x + y)

@@ -55,6 +55,7 @@ _ERFC_LARGE = {
 
 
 def erf(x: Term) -> Term:
+    """x + x P(x²) up to 1; above, 1 − erfc(x), which is a polynomial in float32 and e to a polynomial in float64."""
     a = abs(x)
     end = _ERF_ENDS[x.type]
     if x.type == "f32":

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..nests import Builder, Value
+from ..scalars import dtype_of, size_of
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,12 @@ class Format:
 
     def pattern(self, number: float) -> int:
         """The bits of a number, as a signed integer."""
-        return int(np.array(number, self.name.replace("f32", "f4").replace("f64", "f8")).view(f"i{self.size}"))
+        return int(np.array(number, dtype_of(self.name)).view(dtype_of(self.signed)))
 
     @property
     def size(self) -> int:
-        return 4 if self.name == "f32" else 8
+        """Bytes."""
+        return size_of(self.name)
 
     @property
     def mantissa_mask(self) -> int:

@@ -121,6 +121,7 @@ def turn(y: Term, n: Term) -> Term:
 
 
 def sin(x: Term) -> Term:
+    """sin(r) or cos(r), by the parity of n."""
     r, n = quarters(x)
     sine, cosine = sin_cos(r)
     y = turn(where((n & 1) == 0, sine, cosine), n)
@@ -128,6 +129,7 @@ def sin(x: Term) -> Term:
 
 
 def cos(x: Term) -> Term:
+    """cos(r) or sin(r), by the parity of n."""
     r, n = quarters(x)
     sine, cosine = sin_cos(r)
     return turn(where((n & 1) == 0, cosine, sine), n + 1)
@@ -150,9 +152,12 @@ def asin_parts(a: Term) -> tuple[Term, Term, Term]:
 
 
 def asin(x: Term) -> Term:
+    """t + t³ P(t²) for t = |x| up to ½; above, π/2 less twice that for t = √((1 − |x|)/2)."""
     low, t, p = asin_parts(abs(x))
     high, rest = _RIGHT[x.type]
-    y = where(low, fma(t, p, t), fma(t * -2.0, p, rest) + fma(t, -2.0, high))
+    above = fma(t, -2.0, high)
+    rounding = fma(t, -2.0, high - above)
+    y = where(low, fma(t, p, t), fma(t * -2.0, p, rest + rounding) + above)
     return copysign(y, x)
 
 
