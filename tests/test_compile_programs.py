@@ -14,7 +14,7 @@ import fgrad
 from fgrad import jit, lax, nn, tree
 from fgrad.compile.native import pool
 
-COUNT = int(os.environ.get("FGRAD_RANDOM_PROGRAMS", "32"))
+COUNT = int(os.environ.get("FGRAD_RANDOM_PROGRAMS", "24"))
 SIZES = [1, 2, 3, 4, 5, 7, 8, 16, 17, 24, 25, 33, 64, 70, 100, 129]
 LARGEST = 20_000  # elements of a value
 
@@ -266,7 +266,7 @@ def test_native(seed, transform):
     agree(make(f, len(args)), [argument(x) for x in args], tolerance)
 
 
-@pytest.mark.parametrize("seed", range(min(COUNT, 6)))
+@pytest.mark.parametrize("seed", range(min(COUNT, 4)))
 @np.errstate(all="ignore")
 def test_numba(seed):
     f, args = program(seed, length=8)
