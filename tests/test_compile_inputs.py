@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import fgrad
+import fgrad.numpy as fnp
 from fgrad import jit, nn
 from fgrad.compile import cache
 from fgrad.compile.engine import CompileError
 from fgrad.compile.executable import KernelWarning
-from fgrad.core.errors import LeafError, OutOfBoundsError
+from fgrad.core.errors import FgradError, LeafError, OutOfBoundsError
 
 RNG = np.random.default_rng(0)
 X, W = RNG.normal(size=(12, 10)), RNG.normal(size=(12, 10))
@@ -327,3 +328,23 @@ def test_an_interrupt_leaves_everything_usable(kind):
                 f(x)
         timer.join()
     same(jit(work)(X), work(X))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_sines_of_arguments_that_the_formulas_do_not_reach(dtype):
+    """The kernel stops, and NumPy is asked from then on; infinities and NaN are no reason to stop."""
+    x = np.array([1.0, 2.0**47, -3e20, np.inf, np.nan], dtype)
+    f = fgrad.jit(lambda x: fnp.sin(x) + fnp.cos(x) * fnp.tan(x))
+    with np.errstate(invalid="ignore"):
+        expected = np.sin(x) + np.cos(x) * np.tan(x)
+        plain = np.sin(x[:1]) + np.cos(x[:1]) * np.tan(x[:1])
+    for _ in range(3):
+        np.testing.assert_allclose(f(x), expected, rtol=1e-6)
+    np.testing.assert_allclose(f(x[:1]), plain, rtol=1e-6)
+
+
+def test_a_sine_out_of_reach_with_donated_arguments():
+    with pytest.raises(FgradError) as caught:
+        fgrad.jit(fnp.sin, donate_argnums=0)(np.full(3, 1e20))
+    assert str(caught.value).splitlines()[0].startswith("sin, cos or tan of an argument beyond 2**46")
+    assert str(caught.value).splitlines()[-1] == "  do:  do not donate arguments to it"

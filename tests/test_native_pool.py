@@ -161,6 +161,20 @@ def test_an_interrupt(threads, steps):
     assert parallel("heavy", 5000, 100, 1e6, (0,))(np.ones(5000)).tolist() == [1.0] * 5000
 
 
+def test_the_runtime_may_be_loaded_by_any_thread():
+    """Signals are looked for by the main thread, whoever loads the runtime."""
+    text = (
+        "import threading\n"
+        "from fgrad.compile.native import layout, library\n"
+        "loader = threading.Thread(target=library.library)\n"
+        "loader.start()\n"
+        "loader.join()\n"
+        "known = library.word(library.library().state + layout.STATE_MAIN_THREAD).value\n"
+        "assert known == threading.main_thread().ident\n"
+    )
+    subprocess.run([sys.executable, "-c", text], check=True)
+
+
 def test_the_number_of_threads():
     before = pool.get_num_threads()
     assert before >= 1

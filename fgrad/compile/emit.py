@@ -209,9 +209,9 @@ class Emitter(Expressions):
                 inside = self.columns_loop(stack, bounds, sums)
                 values = [self.value(r.node) for r in inner]  # all reads before the first write: outputs may be inputs
                 kept = [self.value(n) for n in keep]
+                for value in dict.fromkeys(v for r, v in zip(inner, values, strict=True) if r in shaky):
+                    self.k.update(guards[value.type], self.k.sub(value, value))
                 for r, value in zip(inner, values, strict=True):
-                    if r in shaky:
-                        self.k.update(guards[value.type], self.k.sub(value, value))
                     if r.kind == "full":
                         self.store(r, value)
                     elif r.kind == "columns":

@@ -17,7 +17,7 @@ from ..core.ir import Eqn, Jaxpr
 from ..regions.call import execute, inlined
 from . import callbacks, code, factorizations, lapack, library
 from .engine import CompileError
-from .expressions import NAN_MET
+from .expressions import NAN_MET, NEAR, TOO_FAR
 from .native.program import NativeProgram, Output, Program
 from .plan import NOWHERE, Plan, plan
 from .uniform import with_uniform_constants
@@ -46,7 +46,7 @@ class ProgramFailure(FgradError, RuntimeError):
 
 
 class Mistrust(Exception):
-    """A NaN or infinity turned up where products were taken at their word: `executable` now does not, run it again."""
+    """What a kernel relied on does not hold for these numbers. The executable no longer relies on it: run it again."""
 
 
 class Executable:
@@ -156,20 +156,24 @@ class Executable:
                 return self.run(leaves)
         return results
 
-    def mistrust(self) -> None:
-        """Plan again with zeros that annihilate infinities."""
+    def mistrust(self, reason: int) -> None:
+        """Plan again: with zeros that annihilate infinities, or with NumPy's sines."""
         with self.lock:
-            if self.trusting:
-                self.trusting = False
+            far = {id(e) for e in self.jaxpr.eqns if e.primitive.name in NEAR} if reason == TOO_FAR else set()
+            if far - self.refused or (reason == NAN_MET and self.trusting):
+                self.trusting &= reason != NAN_MET
                 with resting_collector():
-                    self.prepare(self.refused)
+                    self.prepare(self.refused | far)
 
     def failed(self, status: int, thunk: int, a: int, b: int) -> Any:
         """Raise what a status means."""
-        if status == 1 and b == NAN_MET:
-            self.mistrust()
+        if status == 1 and b in (NAN_MET, TOO_FAR) and not self.donated:
+            self.mistrust(b)
             raise Mistrust
         item = self.plan.items[thunk]
+        if status == 1 and b == TOO_FAR:
+            what = "sin, cos or tan of an argument beyond 2**46 in a program that may overwrite its arguments"
+            raise ProgramFailure(message(what, do="do not donate arguments to it"), status, item)
         if status == 2:
             error = callbacks.PENDING.pop(threading.get_ident())
             if not isinstance(error, OutOfBoundsError) or self.plan.donated_to:

@@ -23,7 +23,11 @@ KEEP_NAN = frozenset(MATH) - {"pow", "hypot", "atan2", "logaddexp", "fmod"} | {
     *("neg", "add", "sub", "mul", "mul0", "div", "reciprocal", "square", "sqrt", "rsqrt", "abs", "sign", "max", "min"),
     *("floor", "ceil", "trunc", "rint", "stop_gradient"),
 }
-NAN_MET = -1  # second detail of a failed check: not an index, but a NaN that a strong zero might have prevented
+# Second details of failed checks that are not about an index:
+NAN_MET = -1  # a NaN that a strong zero might have prevented
+TOO_FAR = -2  # an argument of NEAR beyond REACH: NumPy is to be asked
+NEAR = frozenset(["sin", "cos", "tan"])
+REACH = 2.0**46
 
 
 class Expressions:
@@ -206,6 +210,8 @@ class Expressions:
         if n.kind == "bound":
             return self.bound(n.payload, *args)
         e = n.payload
+        if e.primitive.name in NEAR:
+            self.near(args[0])
         if self.trusting and e.primitive.name == "mul0":
             return k.mul(*args)
         return RULES[e.primitive.name](k, args, n.type, e.params)
@@ -217,6 +223,13 @@ class Expressions:
             return k.const(value, type)
         bits = dtype_of(type).type(value).view("i4" if type == "f32" else "i8")
         return k.op("bits", k.cast(k.dim(int(bits)), "i32" if type == "f32" else "i64"), type=type)
+
+    def near(self, x: Value) -> None:
+        """Stop at a finite argument that the vector formulas do not reach."""
+        k = self.k
+        size = k.op("abs", x)
+        far = k.op("and", k.op("gt", size, k.const(REACH, x.type)), k.op("lt", size, k.const(np.inf, x.type)))
+        k.check(k.op("not", far), k.const(0, "i64"), k.const(TOO_FAR, "i64"))
 
     def bound(self, size: int, i: Value, mask: Value | None = None) -> Value:
         """An index that is checked, with negative ones counted from the end."""

@@ -18,6 +18,7 @@ from typing import Any
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.primitive import registry
 from ..core.types import shaped
+from .accumulate import Updates
 from .forms import ZERO, Form, axis, linear
 from .points import UPDATES, VIEWS, Graph, Incompatible, Node
 from .scalar_rules import RULES, WEIGHTS, fits
@@ -222,8 +223,12 @@ class Fuser:
         self.refused = refused
         self.eqns: list[Eqn] = []
         self.whole: dict[int, Eqn] = {}  # of the parts of a product, the equation that they stand for
+        updates = Updates(jaxpr, refused)
         for e in jaxpr.eqns:
-            parts = [e] if id(e) in refused else products(e)
+            if id(e) in updates.left_out:
+                continue
+            update = updates.whole.get(id(e))
+            parts = [update] if update is not None else [e] if id(e) in refused else products(e)
             self.eqns += parts
             self.whole.update((id(part), e) for part in parts)
         self.number = {id(e): i for i, e in enumerate(self.eqns)}

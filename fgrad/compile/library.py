@@ -14,7 +14,7 @@ from .dot import Layout, plan_dot
 from .emit import Launch
 from .fuse import Fuser, View
 from .nests import Builder
-from .plan import Item, Thunk, launch_item
+from .plan import Item, Thunk, copy_item, launch_item
 from .pooling import pooling_items
 from .products import NAMES
 from .routines import routine_items
@@ -42,16 +42,17 @@ def call_items(e: Eqn, fuser: Fuser, keep: list[Any]) -> list[Item]:
 
 
 def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
-    """A dot_general by BLAS, with transposes of its operands folded into flags."""
+    """A dot_general by BLAS, with transposes of its operands folded into flags; or an update: see `accumulate`."""
     out = e.outputs[0]
     if any(type(a) is Literal for a in e.inputs):
         return None
-    views = [fuser.view(a) for a in e.inputs]
+    views = [fuser.view(a) for a in e.inputs[:2]]
     layouts = [Layout(v.shape, v.strides, v.offset) for v in views]
-    plan = plan_dot(*layouts, out.type.dtype, e.params["contract"], e.params["batch"])
+    factors = e.params.get("alpha", 1), e.params.get("beta", 0)
+    plan = plan_dot(*layouts, out.type.dtype, e.params["contract"], e.params["batch"], *factors)
     if plan is None:
         return None
-    items: list[Item] = []
+    items: list[Item] = [copy_item(old, out, vanishes=True) for old in e.inputs[2:]]
     operands: list[Any] = []
     if out.type.dtype.itemsize > 8 and any(plan.copies):
         return None

@@ -16,7 +16,6 @@ from ..core.ir import Eqn
 from ..primitives.threefry import PARITY, ROTATIONS
 from .nests import Builder, Value
 from .scalars import FLOATS, INTEGERS, MATH, SIGNED, UNSIGNED, size_of, type_name
-from .vecmath import FUNCTIONS
 
 Rule = Callable[[Builder, Sequence[Value], str, dict[str, Any]], Any]
 
@@ -227,7 +226,7 @@ WEIGHTS = {
 def fits(e: Eqn) -> bool:
     """Whether kernels can compute this elementwise equation."""
     name = e.primitive.name
-    if name not in RULES or (name in MATH and name not in FUNCTIONS):
+    if name not in RULES:
         return False
     types = [type_name(a.type.dtype) for a in (*e.inputs, *e.outputs)]
     if None in types:
