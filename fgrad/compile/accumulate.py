@@ -62,8 +62,10 @@ class Updates:
         if e.primitive.name == "sub":
             second = second._replace(factor=-second.factor)
         for old, new in ((first, second), (second, first)):
-            product = self.products.get(new.atom)  # type: ignore[call-overload]
-            if product is None or old.atom not in self.inputs or self.uses[new.atom] > 1:
+            if type(new.atom) is not Var or self.uses[new.atom] > 1 or old.atom not in self.inputs:
+                continue
+            product = self.products.get(new.atom)
+            if product is None:
                 continue
             params = {**product.params, "alpha": new.factor, "beta": old.factor}
             self.whole[id(e)] = Eqn(product.primitive, (*product.inputs, old.atom), params, e.outputs, e.origin)

@@ -169,7 +169,7 @@ class Emitter(Expressions):
     def cost(self) -> float:
         """Estimated nanoseconds on one core."""
         size = max((size_of(n.type) for n in self.used), default=4)
-        return 20.0 + self.elements() * (0.01 * self.operations() * size / 4 + 0.015 * size)
+        return 20.0 + self.elements() * (0.02 * self.operations() * size / 4 + 0.02 * size)
 
     def operations(self) -> int:
         """Weight of what is computed for each element."""

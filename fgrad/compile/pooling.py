@@ -98,33 +98,29 @@ def pooling_items(e: Eqn, fuser: Fuser) -> list[Item] | None:
     """The kernel of an equation of `WINDOWS`; None: let NumPy do it."""
     if e.primitive.name not in WINDOWS:
         return None
-    x = e.inputs[0]
     known = (*INTEGERS, *FLOATS)
     if any(type(a) is Literal or not a.type.size or type_name(a.type.dtype) not in known for a in e.inputs):
         return None
     name = e.primitive.name
     if name in SPREADS:
-        return [item(spread(e), e)]
-    companion = ARGUMENTS.get(name)
-    if companion is not None and twin(e, companion, fuser) is not None:
-        return []
-    arguments = next((a for a, r in ARGUMENTS.items() if r == name), None)
-    other = None if arguments is None else twin(e, arguments, fuser)
-    if name == "window_pick":
-        return [item(pick(e), e)]
-    return [item(reduction(e, type_name(x.type.dtype) or "", other), e)]
-
-
-def item(launch: Launch, e: Eqn) -> Item:
+        launch = spread(e)
+    elif name == "window_pick":
+        launch = pick(e)
+    else:
+        other = twin(e, fuser)
+        if other is not None and fuser.number[id(other)] < fuser.number[id(e)]:
+            return []  # done with that one
+        launch = reduction(e, other)
     made = launch_item(launch)
     made.eqn = e
-    return made
+    return [made]
 
 
-def twin(e: Eqn, name: str, fuser: Fuser) -> Eqn | None:
-    """The equation of that name on the same windows."""
+def twin(e: Eqn, fuser: Fuser) -> Eqn | None:
+    """The equation that asks for the number of the element that this one asks for, or the other way around."""
+    partner = ARGUMENTS.get(e.primitive.name) or next((a for a, r in ARGUMENTS.items() if r == e.primitive.name), None)
     for other in fuser.consumers.get(e.inputs[0], ()):
-        if other.primitive.name == name and other.params == e.params and id(other) not in fuser.refused:
+        if other.primitive.name == partner and other.params == e.params and id(other) not in fuser.refused:
             return other
     return None
 
@@ -174,21 +170,52 @@ class Nest:
 
 
 class Tap(NamedTuple):
-    """An element of the window: its place along each axis, as values and, where known, as numbers."""
+    """An element of the window: its place along each axis, as values and, where known, as numbers.
+
+    `inside`: axes along which it is known to lie in the array.
+    """
 
     values: list[Value]
     numbers: tuple[int, ...] | None
+    inside: frozenset[int] = frozenset()
 
 
-def each_tap(k: Builder, looks: Sequence[Look]) -> Iterator[Tap]:
-    """All elements of a window: one by one if they are few, else once, inside of loops."""
+def each_tap(
+    k: Builder, looks: Sequence[Look], places: Sequence[Value] = (), clipped: Sequence[int] = ()
+) -> Iterator[Tap]:
+    """All elements of a window: one by one if they are few, else once, inside of loops.
+
+    Loops over `clipped` axes leave out what lies outside for these places.
+    """
     if prod(x.taps for x in looks) <= UNROLLED:
         for numbers in product(*[range(x.taps) for x in looks]):
             yield Tap([k.const(m, "i64") for m in numbers], numbers)
         return
     zero = k.const(0, "i64")
     with ExitStack() as stack:
-        yield Tap([zero if x.taps == 1 else stack.enter_context(k.serial(zero, k.dim(x.taps))) for x in looks], None)
+        values = []
+        for i, x in enumerate(looks):
+            bounds = taps_inside(k, x, places[i]) if i in clipped else (zero, k.dim(x.taps))
+            values.append(zero if x.taps == 1 else stack.enter_context(k.serial(*bounds)))
+        yield Tap(values, None, frozenset(i for i in clipped if looks[i].taps > 1))
+
+
+def taps_inside(k: Builder, x: Look, place: Value) -> tuple[Value, Value]:
+    """The first tap of a place that lies in the array, and the one behind the last."""
+    at = k.affine([(place, k.dim(x.stride))], k.dim(x.shift))
+    by = k.dim(abs(x.dilation))
+
+    def number(n: Value) -> Value:
+        """n / dilation, rounded up, at least 0."""
+        reach = k.op("max", k.add(n, k.sub(by, k.const(1, "i64"))), k.const(0, "i64"))
+        return reach if abs(x.dilation) == 1 else k.op("quot", reach, by)
+
+    least, size, one = k.dim(0), k.dim(x.size), k.const(1, "i64")
+    if x.dilation > 0:
+        first, behind = number(k.sub(least, at)), number(k.sub(size, at))
+    else:
+        first, behind = number(k.sub(at, k.sub(size, one))), number(k.add(at, one))
+    return first, k.op("min", behind, k.dim(x.taps))
 
 
 def look(k: Builder, looks: Sequence[Look], places: Sequence[Value], tap: Tap) -> tuple[Value, Value | None]:
@@ -202,7 +229,7 @@ def look(k: Builder, looks: Sequence[Look], places: Sequence[Value], tap: Tap) -
         shift = x.shift + (x.dilation * number if number is not None else 0)
         offset += shift * x.step
         least, most = x.bounds(number)
-        if least >= 0 and most < x.size:
+        if (least >= 0 and most < x.size) or i in tap.inside:
             continue
         at = [(t, k.dim(x.stride))] + ([(m, k.dim(x.dilation))] if number is None else [])
         there = k.affine(at, k.dim(shift))
@@ -247,23 +274,29 @@ def launched(k: Builder, nest: Nest, operands: Sequence[Any], taps: int, size: i
     return launch
 
 
-def reduction(e: Eqn, type: str, other: Eqn | None) -> Launch:
-    """The kernel of a reduction, or of the number of the element; `other`: an equation for the latter, done as well."""
+def reduction(e: Eqn, other: Eqn | None) -> Launch:
+    """The kernel of a reduction, or of the number of the element, or of both."""
     x, out = e.inputs[0], e.outputs[0]
-    name = ARGUMENTS.get(e.primitive.name, e.primitive.name)
-    op = REDUCTIONS[name]
-    counts = e.primitive.name in ARGUMENTS or other is not None
+    type = type_name(x.type.dtype) or ""
+    equations = [e] if other is None else [e, other]
+    op = REDUCTIONS[ARGUMENTS.get(e.primitive.name, e.primitive.name)]
+    counts = any(q.primitive.name in ARGUMENTS for q in equations)
     sides = sides_of(x.type.shape, out.type.shape, e.params)
     looks, windows = looks_of(sides), [s.window for s in sides]
     taps = prod(windows)
     k = Builder()
     source = k.buffer(type, "in")
-    targets = [k.buffer(type_name(v.type.dtype) or "", "out") for v in (out, *(other.outputs if other else ()))]
+    targets = [k.buffer(type_name(q.outputs[0].type.dtype) or "", "out") for q in equations]
     wide = "f64" if op == "add" and type == "f32" and taps > PRECISE else type
     outside = k.const(identity(op, type), type)
-    start = k.const(-0.0 if op == "add" and type in FLOATS else identity(op, type), wide) if op == "add" else outside
+    start = k.const(-0.0, wide) if op == "add" and type in FLOATS else k.cast(outside, wide)
     numbers = number_type(type)
     nest = Nest(k, [s.count for s in sides], size_of(type))
+
+    def stays_best(best: Value, value: Value) -> Value:
+        """A NaN does, and of equals the first."""
+        stays = k.op("ge" if op == "max" else "le", best, value)
+        return k.op("or", stays, k.op("ne", best, best)) if type in FLOATS else stays
 
     def body(places: list[Value]) -> None:
         at = k.affine([(t, k.dim(s.window_step)) for t, s in zip(places, sides, strict=True)])
@@ -277,25 +310,21 @@ def reduction(e: Eqn, type: str, other: Eqn | None) -> Launch:
             if tap.numbers is not None and not any(tap.numbers):
                 best = value
             elif counts:
-                keeps = k.op("ge" if op == "max" else "le", best, value)
-                if type in FLOATS:
-                    keeps = k.op("or", keeps, k.op("ne", best, best))
-                best = k.select(keeps, best, value)
-                number = k.select(keeps, number, window_number(k, looks, windows, tap, numbers))
+                stays = stays_best(best, value)
+                best = k.select(stays, best, value)
+                number = k.select(stays, number, window_number(k, looks, windows, tap, numbers))
             else:
                 best = k.op(op, best, value)
             if variables:
                 k.assign(variables[0], best)
-                if counts:
-                    k.assign(variables[1], number)
+                k.assign(variables[1], number)
         if variables:
             best, number = map(k.read, variables)
-        results = [k.cast(best, type), number] if other else [number if counts else k.cast(best, type)]
-        for target, result in zip(targets, results, strict=True):
-            k.store(target, at, k.cast(result, target.type))
+        for q, target in zip(equations, targets, strict=True):
+            k.store(target, at, k.cast(number if q.primitive.name in ARGUMENTS else best, target.type))
 
     nest.run(body)
-    return launched(k, nest, [x, out, *(other.outputs if other else ())], taps, size_of(type))
+    return launched(k, nest, [x, *[q.outputs[0] for q in equations]], taps, size_of(type))
 
 
 def pick(e: Eqn) -> Launch:
@@ -363,7 +392,7 @@ def spread(e: Eqn) -> Launch:
         looks = [residue(s, r) for s, r in zip(sides, phase, strict=True)]
         total: Value | None = None
         variable = None if prod(x.taps for x in looks) <= UNROLLED else k.variable(zero)
-        for tap in each_tap(k, looks):
+        for tap in each_tap(k, looks, places, [i for i in range(len(looks)) if i != nest.lane]):
             there, mask = look(k, looks, places, tap)
             value = k.load(source, there, mask, None if mask is None else zero)
             for numbered in chosen:
