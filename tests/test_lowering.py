@@ -69,7 +69,7 @@ def test_softmax_is_shown_from_program_to_memory():
         "  # b:float32[200] = reduce_max[axes=(1,)] a",
         "  # j:float32[200,100] = div f i",
         "  # p0 = a:float32[200,100], p1 = j:float32[200,100]",
-        "  # dims (100,); [begin, end) is of [0, 200)",
+        "  # dims (100, 100); [begin, end) is of [0, 200)",
         "    acc0 = max from %0:f32",
     ):
         assert line in nests.split("\n")
