@@ -6,6 +6,7 @@ strides one of its own, with those taps that meet it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from math import gcd, prod
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from .fuse import contiguous
 from .nests import STATIC
 from .plan import Item, launch_item
 from .scalars import FLOATS, type_name
+
+RESIDUES = 16  # most kernels that an input's gradient is made of
 
 
 class Geometry(NamedTuple):
@@ -44,8 +47,10 @@ def convolution_items(e: Eqn) -> list[Item] | None:
     kind = type_name(out.type.dtype)
     if kind not in FLOATS or any(type(a) is Literal or not a.type.size for a in e.inputs):
         return None
-    launches = MAPS[e.primitive.name](geometry(e, kind), *e.inputs, out)
-    items = [launch_item(launch) for launch in launches]
+    if e.primitive.name == "conv_input_grad" and prod(e.params["strides"]) > RESIDUES:
+        return None
+    a, b = e.inputs
+    items = [launch_item(launch) for launch in MAPS[e.primitive.name](geometry(e, kind), a, b, out)]
     for item in items:
         item.eqn = e
     return items
@@ -79,8 +84,8 @@ def correlated(c: Correlation, a: Any, b: Any, place: Filter, out: Any) -> list[
     if c.groups > 1 and c.inner == c.outer == 1:  # a channel of the result sees one of a
         c = c._replace(groups=1, outer=c.groups, diagonal=True)
         place = place._replace(outer=place.group)
-    tile = tile_of(c.type, last.count, c.outer, c.diagonal)
-    in_one = tile.places == last.count and last.taps <= STATIC
+    tile = tile_of(c.type, last.places, c.outer, c.diagonal)
+    in_one = tile.places == last.places and last.taps <= STATIC
     wide = not (0 in taps or last.inside or in_one)
     if wide:
         launch, a = zero_padded(a, c.type, c.images, c.axes, c.channels)
@@ -95,37 +100,36 @@ def correlated(c: Correlation, a: Any, b: Any, place: Filter, out: Any) -> list[
 
 
 def input_gradient(g: Geometry, w: Any, y: Any, x: Any) -> list[Launch]:
-    """x from w and y: place s·q + r of x meets tap k where s divides s·q + r + low - k·d."""
+    """x from w and y: one correlation for each residue of the places of x modulo the strides."""
     *steps, _ = contiguous((*g.x, g.groups * g.inner))
-    *taps, inner, outer = contiguous((*g.w, g.inner, g.groups * g.outer))
+    *tap_steps, inner, outer = contiguous((*g.w, g.inner, g.groups * g.outer))
+    image = prod(g.x) * g.groups * g.inner
     launches = []
-    for phase in product(*[range(min(s, n)) for s, n in zip(g.strides, g.x, strict=True)]):
-        axes, start = [], 0
-        tap_steps = []
-        for r, n, size, count, s, d, low, step in zip(
-            phase, g.w, g.y, g.x, g.strides, g.dilation, g.low, taps, strict=True
-        ):
-            first = next((k for k in range(min(n, s)) if (r + low - k * d) % s == 0), n)
-            every = s // gcd(s, d)
-            m = -(-(n - first) // every)
-            axes.append(
-                Axis(
-                    size,
-                    m,
-                    -(-(count - r) // s),
-                    1,
-                    every * d // s,
-                    (m - 1) * every * d // s - (r + low - first * d) // s,
-                )
-            )
-            start += (first + (m - 1) * every) * step
-            tap_steps.append(-every * step)
-        at = sum(r * s for r, s in zip(phase, steps, strict=True))
-        out_steps = tuple(s * n for s, n in zip(g.strides, steps, strict=True))
-        image = prod(g.x) * g.groups * g.inner
-        c = Correlation(g.type, g.images, tuple(axes), g.groups, g.outer, g.inner, at, out_steps, image)
-        launches += correlated(c, y, w, Filter(start, tuple(tap_steps), outer, inner, g.outer), x)
+    for residues in product(*[range(min(s, n)) for s, n in zip(g.strides, g.x, strict=True)]):
+        axes, first, moves = zip(*[mirrored(g, i, r) for i, r in enumerate(residues)], strict=True)
+        start = sum(r * step for r, step in zip(residues, steps, strict=True))
+        every = tuple(s * step for s, step in zip(g.strides, steps, strict=True))
+        c = Correlation(g.type, g.images, axes, g.groups, g.outer, g.inner, start, every, image)
+        taps = tuple(move * step for move, step in zip(moves, tap_steps, strict=True))
+        begin = sum(k * step for k, step in zip(first, tap_steps, strict=True))
+        launches += correlated(c, y, w, Filter(begin, taps, outer, inner, g.outer), x)
     return launches
+
+
+def mirrored(g: Geometry, i: int, r: int) -> tuple[Axis, int, int]:
+    """Of axis i, how the places q · stride + r of x see y: the axis, the first tap to take, and the move to the next.
+
+    Tap k of window t is at that place if t · stride + k · dilation - low = q · stride + r. So every (stride / gcd)-th
+    tap is taken, the last one first: they see y `dilation / gcd` places apart, the last one where t is least.
+    """
+    n, s, d = g.w[i], g.strides[i], g.dilation[i]
+    at = r + g.low[i]
+    first = next((k for k in range(min(n, s)) if (at - k * d) % s == 0), n)
+    every, apart = s // gcd(s, d), d // gcd(s, d)
+    taps = -(-(n - first) // every)
+    low = (taps - 1) * apart - (at - first * d) // s
+    places = -(-(g.x[i] - r) // s)
+    return Axis(g.y[i], taps, places, 1, apart, low), first + (taps - 1) * every, -every
 
 
 def weight_gradient(g: Geometry, x: Any, y: Any, w: Any) -> list[Launch]:
@@ -145,4 +149,8 @@ def weight_gradient(g: Geometry, x: Any, y: Any, w: Any) -> list[Launch]:
     return launches + filter_gradient(c, rows_of(axes, channels, wide), x, y, w)
 
 
-MAPS = {"conv": forward, "conv_weight_grad": weight_gradient, "conv_input_grad": input_gradient}
+MAPS: dict[str, Callable[[Geometry, Any, Any, Any], list[Launch]]] = {
+    "conv": forward,
+    "conv_weight_grad": weight_gradient,
+    "conv_input_grad": input_gradient,
+}

@@ -35,11 +35,11 @@ BLOCKS = 64  # of places in a row that one unit of it takes
 
 
 class Axis(NamedTuple):
-    """A spatial axis: sizes of a, of b (taps) and of the result; place t sees t · stride + k · dilation - low in a."""
+    """A spatial axis: sizes of a, b and the result; place t sees t · stride + k · dilation - low in a through tap k."""
 
     size: int
     taps: int
-    count: int
+    places: int
     stride: int
     dilation: int
     low: int
@@ -47,7 +47,7 @@ class Axis(NamedTuple):
     @property
     def reach(self) -> int:
         """How many places of a, from -low on, are looked at."""
-        return (self.count - 1) * self.stride + (self.taps - 1) * self.dilation + 1
+        return (self.places - 1) * self.stride + (self.taps - 1) * self.dilation + 1
 
     @property
     def inside(self) -> bool:
@@ -81,7 +81,7 @@ class Correlation(NamedTuple):
     @property
     def macs(self) -> int:
         """Multiplications."""
-        return self.images * prod(x.count * x.taps for x in self.axes) * self.groups * self.inner * self.outer
+        return self.images * prod(x.places * x.taps for x in self.axes) * self.groups * self.inner * self.outer
 
 
 class Tile(NamedTuple):
@@ -172,7 +172,7 @@ def covered(k: Builder, axis: Axis, tap: Value) -> tuple[Value, Value]:
         return reach if axis.stride == 1 else k.op("quot", reach, step)
 
     first = number(axis.low) if axis.low > 0 else zero
-    last = k.dim(axis.count)
+    last = k.dim(axis.places)
     if axis.reach - axis.low > axis.size:
         last = k.op("min", last, number(axis.size + axis.low))
     return first, last
@@ -309,9 +309,9 @@ class _Nest:
         self.a, self.b, self.out = k.buffer(c.type, "in"), k.buffer(c.type, "in"), k.buffer(c.type, "out")
         self.zero, self.one = k.const(0, "i64"), k.const(1, "i64")
         last = c.axes[-1]
-        self.parts = -(-last.count // tile.places)
+        self.parts = -(-last.places // tile.places)
         self.segments = -(-self.parts // BLOCKS)
-        self.units = c.images * prod(x.count for x in c.axes[:-1]) * self.segments
+        self.units = c.images * prod(x.places for x in c.axes[:-1]) * self.segments
         self.blocks = -(-c.outer // tile.width)
         whole = c.outer % tile.width == 0 or c.diagonal
         self.scratch = None if whole else k.scratch(c.type, tile.places * tile.width)
@@ -323,10 +323,11 @@ class _Nest:
         with ExitStack() as stack:
 
             def loop(start: Value, stop: Value) -> Value:
-                return stack.enter_context(k.serial(start, stop))
+                index: Value = stack.enter_context(k.serial(start, stop))
+                return index
 
             unit = loop(k.begin, k.end)
-            n, *ts, segment = decomposed(k, unit, (c.images, *[x.count for x in outer], self.segments))
+            n, *ts, segment = decomposed(k, unit, (c.images, *[x.places for x in outer], self.segments))
             here = k.affine([(n, k.dim(c.image)), *zip(ts, map(k.dim, c.steps), strict=False)], k.dim(c.start))
             terms = [(t, k.dim(x.stride * s)) for t, x, s in zip(ts, outer, self.rows.steps, strict=False)]
             there = k.affine([(n, k.dim(self.rows.image)), *terms], k.dim(self.rows.start))
@@ -345,7 +346,7 @@ class _Nest:
                     first = k.mul(segment, k.dim(BLOCKS))
                     behind = k.op("min", k.add(first, k.dim(BLOCKS)), behind)
                 place = k.mul(loop(first, behind), k.const(tile.places, "i64"))
-                place = k.op("min", place, k.dim(last.count - tile.places))
+                place = k.op("min", place, k.dim(last.places - tile.places))
             terms = [(group, k.dim(c.inner)), (place, k.dim(last.stride * self.rows.steps[-1]))]
             there = k.affine([*terms, (column, self.one)], there)
             terms = [(group, k.dim(c.outer)), (place, k.dim(c.steps[-1])), (channel, self.one)]

@@ -54,7 +54,7 @@ class Gradient(NamedTuple):
     @property
     def macs(self) -> int:
         """Multiplications."""
-        return self.images * prod(x.count for x in self.axes) * self.size
+        return self.images * prod(x.places for x in self.axes) * self.size
 
 
 def filter_gradient(c: Gradient, rows: Rows, x: Any, y: Any, w: Any) -> list[Launch]:
@@ -79,7 +79,7 @@ class _Nest:
         self.x, self.y, self.w = k.buffer(c.type, "in"), k.buffer(c.type, "in"), k.buffer(c.type, "out")
         self.zero = k.const(0, "i64")
         self.channels = c.groups * c.outer
-        *self.y_steps, _ = contiguous((*[x.count for x in c.axes], self.channels))
+        *self.y_steps, _ = contiguous((*[x.places for x in c.axes], self.channels))
         last, step = c.axes[-1], rows.steps[-1]
         self.run, self.move, self.inside = c.inner, 1, False  # and whether the run goes over the taps of a row
         if c.diagonal:
@@ -104,15 +104,15 @@ class _Nest:
         k, c = self.k, self.c
         first, *_ = c.axes
         there = k.affine([(n, k.dim(self.rows.image))], k.dim(self.rows.start))
-        cotangent = k.affine([(n, k.dim(first.count * self.y_steps[0]))])
-        height = min(max(CACHE // (self.y_steps[0] * size_of(c.type)), 1), first.count)
-        parts = -(-first.count // height)
-        height = -(-first.count // parts)
+        cotangent = k.affine([(n, k.dim(first.places * self.y_steps[0]))])
+        height = min(max(CACHE // (self.y_steps[0] * size_of(c.type)), 1), first.places)
+        parts = -(-first.places // height)
+        height = -(-first.places // parts)
         with ExitStack() as stack:
-            bounds = (self.zero, k.dim(first.count))
+            bounds = (self.zero, k.dim(first.places))
             if parts > 1:
                 start = k.mul(stack.enter_context(k.serial(self.zero, k.dim(parts))), k.dim(height))
-                bounds = (start, k.op("min", k.add(start, k.dim(height)), k.dim(first.count)))
+                bounds = (start, k.op("min", k.add(start, k.dim(height)), k.dim(first.places)))
             self.taps(stack, bounds, here, there, cotangent)
 
     def taps(self, stack: ExitStack, bounds: tuple[Value, Value], here: Value, there: Value, cotangent: Value) -> None:
@@ -173,7 +173,7 @@ class _Nest:
         """Add the products of all places in the ranges to a tile; small tiles have several sets of sums in turn."""
         k, c, (places, vectors, lanes) = self.k, self.c, shape
         last = c.axes[-1]
-        sets = min(max(-(-8 // (places * vectors)), 1), last.count)
+        sets = min(max(-(-8 // (places * vectors)), 1), last.places)
         with k.vector(self.zero, k.const(lanes, "i64")) as lane:
             rows = [k.affine([(k.const(p, "i64"), k.dim(self.channels))], here) for p in range(places)]
             at = [[k.add(shifted(k, row, u * lanes), lane) for u in range(vectors)] for row in rows]
@@ -196,11 +196,11 @@ class _Nest:
                         a = [k.load(self.x, shifted(k, x, u * lanes * c.diagonal)) for u in range(vectors)]
                         sums[s].add(p, a, b)
 
-                with k.serial(self.zero, k.dim(last.count // sets)) as i:
+                with k.serial(self.zero, k.dim(last.places // sets)) as i:
                     for s in range(sets):
                         step(s, shifted(k, k.affine([(i, k.const(sets, "i64"))]), s))
-                for s in range(last.count % sets):
-                    step(s, k.dim(last.count - last.count % sets + s))
+                for s in range(last.places % sets):
+                    step(s, k.dim(last.places - last.places % sets + s))
             totals, *others = [s.values() for s in sums]
             for p, row_at in enumerate(at):
                 for u, index in enumerate(row_at):

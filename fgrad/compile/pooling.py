@@ -19,7 +19,7 @@ from itertools import product
 from math import gcd, prod
 from typing import Any, NamedTuple
 
-from ..core.ir import Eqn, Literal
+from ..core.ir import Eqn, Literal, Var
 from .correlate import decomposed, grain, pieces
 from .emit import Launch, identity
 from .fuse import Fuser, contiguous
@@ -28,6 +28,8 @@ from .plan import Item, launch_item
 from .scalars import FLOATS, INTEGERS, size_of, type_name
 
 UNROLLED = 32  # elements of a window, at most, that each have statements of their own
+LONGEST = 256  # statements for the elements of windows that lie in a result, at most,
+RESIDUES = 64  # and residues of its places
 LANES = 8
 SEGMENT = 2048  # lanes that one unit of the parallel axis takes
 PRECISE = 64  # float32 from which on a sum is taken in float64
@@ -39,14 +41,14 @@ WINDOWS = frozenset([*REDUCTIONS, *ARGUMENTS, *SPREADS, "window_pick"])
 
 
 class Look(NamedTuple):
-    """Along one axis, place t < count looks at t · stride + m · dilation + shift for m < taps, if that is in [0, size).
+    """Along an axis, place t < places looks at t · stride + m · dilation + shift for m < taps, if that is in [0, size).
 
     `step`: elements from one such place to the next. Tap m has the number first + m · every in its window.
     """
 
     size: int
     taps: int
-    count: int
+    places: int
     stride: int
     dilation: int
     shift: int
@@ -57,7 +59,7 @@ class Look(NamedTuple):
     def bounds(self, tap: int | None) -> tuple[int, int]:
         """Smallest and largest place that is looked at by one tap, or by any."""
         ends = [m * self.dilation for m in ((0, self.taps - 1) if tap is None else (tap,))]
-        return min(ends) + self.shift, max(ends) + (self.count - 1) * self.stride + self.shift
+        return min(ends) + self.shift, max(ends) + (self.places - 1) * self.stride + self.shift
 
 
 class Side(NamedTuple):
@@ -65,7 +67,7 @@ class Side(NamedTuple):
 
     size: int
     window: int
-    count: int
+    places: int
     stride: int
     dilation: int
     low: int
@@ -75,7 +77,7 @@ class Side(NamedTuple):
     @property
     def plain(self) -> bool:
         """Whether place t looks at place t alone."""
-        return self.window == 1 and self.stride == 1 and self.low == 0 and self.size == self.count
+        return self.window == 1 and self.stride == 1 and self.low == 0 and self.size == self.places
 
 
 def sides_of(shape: Sequence[int], count: Sequence[int], params: dict[str, Any]) -> list[Side]:
@@ -86,7 +88,7 @@ def sides_of(shape: Sequence[int], count: Sequence[int], params: dict[str, Any])
     for n, t, k, s, d, low, *step in zip(shape, count, *geometry, *steps, strict=True):
         side = Side(n, k, t, s, d, low, *step)
         if side.plain and out and out[-1].plain:
-            side = side._replace(size=out[-1].size * n, count=out[-1].count * t)
+            side = side._replace(size=out[-1].size * n, places=out[-1].places * t)
             out.pop()
         if side.plain and side.size == 1:
             continue
@@ -103,6 +105,9 @@ def pooling_items(e: Eqn, fuser: Fuser) -> list[Item] | None:
         return None
     name = e.primitive.name
     if name in SPREADS:
+        window, strides = prod(e.params["window"]), prod(e.params["strides"])
+        if strides > RESIDUES or (window > LONGEST and window <= strides * UNROLLED):
+            return None
         launch = spread(e)
     elif name == "window_pick":
         launch = pick(e)
@@ -119,7 +124,8 @@ def pooling_items(e: Eqn, fuser: Fuser) -> list[Item] | None:
 def twin(e: Eqn, fuser: Fuser) -> Eqn | None:
     """The equation that asks for the number of the element that this one asks for, or the other way around."""
     partner = ARGUMENTS.get(e.primitive.name) or next((a for a, r in ARGUMENTS.items() if r == e.primitive.name), None)
-    for other in fuser.consumers.get(e.inputs[0], ()):
+    x = e.inputs[0]
+    for other in fuser.consumers.get(x, ()) if type(x) is Var else ():
         if other.primitive.name == partner and other.params == e.params and id(other) not in fuser.refused:
             return other
     return None
@@ -257,7 +263,7 @@ def window_number(k: Builder, looks: Sequence[Look], windows: Sequence[int], tap
 
 def looks_of(sides: Sequence[Side]) -> list[Look]:
     """What a window looks at in the array."""
-    return [Look(s.size, s.window, s.count, s.stride, s.dilation, -s.low, s.step) for s in sides]
+    return [Look(s.size, s.window, s.places, s.stride, s.dilation, -s.low, s.step) for s in sides]
 
 
 def number_type(type: str) -> str:
@@ -291,7 +297,7 @@ def reduction(e: Eqn, other: Eqn | None) -> Launch:
     outside = k.const(identity(op, type), type)
     start = k.const(-0.0, wide) if op == "add" and type in FLOATS else k.cast(outside, wide)
     numbers = number_type(type)
-    nest = Nest(k, [s.count for s in sides], size_of(type))
+    nest = Nest(k, [s.places for s in sides], size_of(type))
 
     def stays_best(best: Value, value: Value) -> Value:
         """A NaN does, and of equals the first."""
@@ -336,7 +342,7 @@ def pick(e: Eqn) -> Launch:
     k = Builder()
     source, chosen, target = k.buffer(type, "in"), k.buffer(number_name, "in"), k.buffer(type, "out")
     zero, numbers = k.const(0, type), number_type(type)
-    nest = Nest(k, [s.count for s in sides], size_of(type))
+    nest = Nest(k, [s.places for s in sides], size_of(type))
 
     def body(places: list[Value]) -> None:
         at = k.affine([(t, k.dim(s.window_step)) for t, s in zip(places, sides, strict=True)])
@@ -371,7 +377,7 @@ def residue(side: Side, r: int) -> Look:
     taps = -(-(side.window - first) // every)
     count = -(-(side.size - r) // s)
     shift = (at - first * d) // s
-    return Look(side.count, taps, count, 1, -every * d // s, shift, side.window_step, first, every)
+    return Look(side.places, taps, count, 1, -every * d // s, shift, side.window_step, first, every)
 
 
 def spread(e: Eqn) -> Launch:
