@@ -219,4 +219,3 @@ def executable_of(jaxpr: Jaxpr, donated: Sequence[int] = (), backend: str = "nat
                 _KNOWN.pop(old, None)
         found = _KNOWN[key] = Executable(jaxpr, donated, backend)
     return found
-

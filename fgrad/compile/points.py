@@ -251,9 +251,7 @@ class Graph:
             return old, None, None
         inside: Node | None = None
         out = []
-        for form, n, start, m, step in zip(
-            index, x.type.shape, starts, u.type.shape, e.params["strides"], strict=True
-        ):
+        for form, n, start, m, step in zip(index, x.type.shape, starts, u.type.shape, e.params["strides"], strict=True):
             begin = self.begin(start, n - ((m - 1) * step + 1))
             here, form = self.spaced(form.plus(begin.scaled(-1)), m, step)
             inside = self.both(inside, here)
