@@ -62,6 +62,12 @@ TARGETS: dict[str, Target] = {
     "log": Target(
         lambda f: (mp.log1p(f) - f + f * f / 2) / f**3, lambda f: abs(f**3 / mp.log1p(f)), ROOT / 2 - 1, ROOT - 1
     ),
+    "log_near": Target(
+        lambda f: (mp.log1p(f) - f) / f**2,
+        lambda f: abs(f**2 / mp.log1p(f)),
+        mp.mpf("-0.33334"),
+        mp.mpf("0.33335"),
+    ),
     "atanh": Target(lambda z: (2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2) / z, lambda z: z, mp.mpf("1e-8"), S),
     "log2": Target(lambda f: mp.log(1 + f, 2) / f, lambda f: f / mp.log(1 + f, 2), ROOT / 2 - 1, ROOT - 1),
     "power": Target(
@@ -84,7 +90,18 @@ TARGETS: dict[str, Target] = {
         mp.mpf("1e-10"),
         mp.mpf(1),
     ),
-    "erfc_single": Target(lambda t: mp.erfc(t + 2.5), lambda t: 1, mp.mpf("-1.5"), mp.mpf("1.42")),
+    "erf_single": Target(
+        lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1,
+        lambda z: mp.sqrt(z) / mp.erf(mp.sqrt(z)),
+        mp.mpf("1e-10"),
+        mp.mpf("1.15") ** 2,
+    ),
+    "erfc_root": Target(
+        lambda t: mp.root(mp.erfc(t + 2.25), 4),
+        lambda t: 4 * mp.root(mp.erfc(t + 2.25), 4) ** 3,
+        mp.mpf("-1.1"),
+        mp.mpf("1.75"),
+    ),
     "log_erfc_double": Target(lambda x: mp.log(mp.erfc(x)), mp.erfc, mp.mpf(1), mp.mpf("5.93")),
     "erfcx_single": erfcx_target(mp.mpf("3.2265625"), mp.mpf("0.476"), mp.mpf("10.1")),
     "erfcx_double": erfcx_target(mp.mpf("3.3203125"), mp.mpf("0.476"), mp.mpf("27.3")),

@@ -6,6 +6,7 @@ What each operation answers is tested for all renderers in test_renderers.
 import ctypes
 import itertools
 import mmap
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -404,3 +405,13 @@ def test_machines_without_masked_instructions_get_none() -> None:
     kernel = elementwise(["f32"], ["f32"], lambda k, x: [k.op("abs", x)])
     assert "masked" in render(kernel, 32)
     assert "masked" not in render(kernel, 16)
+
+
+def test_constants_of_large_formulas_are_whole_vectors_in_memory() -> None:
+    """For 32-byte registers only, and of the widest loop; a small formula keeps them in registers."""
+    large = elementwise(["f32"], ["f32"], lambda k, x: [k.op("log", x)])
+    text = render(large, 32)
+    assert re.search(rf"@{large.name}\.0 = internal global <\d+ x float> splat \(float 0x[0-9A-F]+\), align 64", text)
+    assert "internal global" not in render(large, 16) + render(large, 64)
+    small = elementwise(["f32"], ["f32"], lambda k, x: [k.op("exp2", x)])
+    assert "internal global" not in render(small, 32)

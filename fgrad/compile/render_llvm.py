@@ -40,11 +40,12 @@ from .llvm_lanes import Affine, Lanes, Source, as_number, flat
 from .llvm_ops import identity, literal, memory_type, register_type, spread
 from .llvm_plan import Plan, changed, plan, statements, values
 from .nests import Accumulator, Assign, Block, Branch, Check, Kernel, Loop, Store, Update, Value, Variable
-from .scalars import INTEGERS, MATH
+from .scalars import FLOATS, INTEGERS, MATH
 from .vecmath import formula
 
 _FEW = 8  # lanes of a second loop, where the rest is not done under a mask
 _UNROLLED = 16  # largest number of statements that a loop known to be short becomes
+_KEPT = 13  # constants that fit into AVX2's 16 registers during a loop
 
 
 def module(kernels: Iterable[Kernel], vector_bytes: int = 32) -> str:
@@ -90,6 +91,9 @@ class _Renderer(Control):
         self.failures: list[str] = []  # blocks behind the last one
         self.parts: Sequence[Source] = ()  # accumulators of which each lane has a part
         self.scalars = {kernel.begin: "%begin", kernel.end: "%end"}
+        # SSE's constants are whole vectors anyway, and AVX-512 broadcasts within other instructions.
+        self.pooling = vector_bytes == 32 and _constants(kernel) > _KEPT
+        self.pool: dict[tuple[str, str], tuple[str, int]] = {}  # literal, type: name of the array, lanes
 
     # ------------------------------------------------------------------------------------------------------ the text
 
@@ -109,7 +113,12 @@ class _Renderer(Control):
         self.lines.append("  ret i32 0")
         comment = "\n".join(f"; {line}" for line in kernel.text.splitlines())
         head = f"define i32 @{kernel.name}(ptr %call, ptr %operands, ptr %dims, i64 %begin, i64 %end) nounwind {{"
-        return "\n".join([comment, head, "entry:", *flat(self.lines), *self.failures, "}"])
+        # not `constant`, or LLVM would see through it
+        pool = [
+            f"{name} = internal global {register_type(type, lanes)} {spread(word, type, lanes)}, align 64"
+            for (word, type), (name, lanes) in self.pool.items()
+        ]
+        return "\n".join([*pool, comment, head, "entry:", *flat(self.lines), *self.failures, "}"])
 
     def block(self, block: Block) -> None:
         self.run(block.statements)
@@ -151,9 +160,23 @@ class _Renderer(Control):
             self.define(parameter, self.vector(argument) if varies else self.scalars[argument], varies)
         for statement in meaning.statements:
             self.hints[statement] = v.op
-            self.value(statement)
+            if varies and self.pooling and statement.op == "const" and statement.type in FLOATS and statement.payload:
+                self.define(statement, self.pooled(statement), True)
+            else:
+                self.value(statement)
         result = meaning.result
         self.define(v, self.vectors.get(result) or self.scalars[result], result in self.vectors)
+
+    def pooled(self, v: Value) -> str:
+        """A constant of a formula in all lanes, read from memory where it stands in full.
+
+        LLVM would broadcast one element each time, an instruction of its own; this load is part of the arithmetic.
+        """
+        assert self.lanes is not None
+        count, word = self.lanes.count, literal(v.payload, v.type)
+        name, most = self.pool.get((word, v.type), (f"@{self.kernel.name}.{len(self.pool)}", 0))
+        self.pool[word, v.type] = name, max(count, most)
+        return self.put(f"load {register_type(v.type, count)}, ptr {name}, align 64, !invariant.load !{{}}", "constant")
 
     def accumulator(self, source: Source) -> None:
         count = self.lanes.count if self.lanes else 1
@@ -352,6 +375,12 @@ class _Renderer(Control):
                     self.two_ways(full, Lanes(count), Lanes(count, rest, form.faithful), store)
                 else:
                     self.run(group)
+
+
+def _constants(kernel: Kernel) -> int:
+    """How many floats the formulas of a kernel contain."""
+    inside = (s for v in values(kernel.body) if v.op in MATH for s in formula(v.op, v.type).statements)
+    return sum(s.op == "const" and s.type in FLOATS for s in inside)
 
 
 _STATEMENTS: dict[type, Callable[[_Renderer, Any], None]] = {

@@ -5,11 +5,18 @@ log(x) = k ln 2 + log(1 + f) with x = 2^k (1 + f), 1 + f in [√½, √2).
 
 from __future__ import annotations
 
+import math
+
 from .exponentials import LN2_HIGH, LN2_LOW, exp
 from .terms import Term, at_most, copysign, fma, polynomial, sqrt, where
 
 # (log(1 + f) − f + f²/2)/f³ for √½ <= 1 + f < √2; relative to log(1 + f) below 2^-30
 _LOG = (0.33333313, -0.25000012, 0.20002073, -0.16667838, 0.14220215, -0.12408618, 0.118868425, -0.11657949, 0.06727922)
+
+# (log(1 + f) − f)/f² for ⅔ <= 1 + f < 4/3; relative to log(1 + f) below 2^-27
+_LOG_NEAR = (
+    -0.5, 0.33333212, -0.24999824, 0.2001058, -0.16679369, 0.14003459, -0.12198972, 0.13994896, -0.12830329,
+)  # fmt: skip
 
 # (log((1 + s)/(1 − s)) − 2s)/s³ as a polynomial in s² for |s| <= (√2 − 1)²; relative to the logarithm below 2^-59
 _ATANH = (
@@ -69,8 +76,21 @@ def log_edges(x: Term, y: Term) -> Term:
     return where(x > 0.0, y, where(x == 0.0, x.like(-infinity), float("nan")))
 
 
+def log_single(x: Term) -> Term:
+    """k ln 2 + (f + f² P(f)) in float32, with 1 + f in [⅔, 4/3) so that little cancels, and ln 2 as one number."""
+    t = x.format
+    low, up = t.pattern(2.0 / 3.0), t.mantissa + 1
+    small = x < t.tiny
+    biased = where(small, x * 2.0**up, x).bits(t.signed) - low
+    k = (biased >> t.mantissa).cast(x.type) - where(small, x.like(up), 0.0)
+    f = ((biased & t.mantissa_mask) + low).bits(x.type) - 1.0
+    return fma(k, math.log(2.0), fma(f * f, polynomial(f, _LOG_NEAR), f))
+
+
 def log(x: Term) -> Term:
     """k ln 2 + log(1 + f)."""
+    if x.type == "f32":
+        return log_edges(x, log_single(x))
     return log_edges(x, log_of_parts(*split_any(x)))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from .exponentials import expm1_reduced, reduce, scale
 from .terms import Term, at_most, copysign, fma, polynomial, where
 
-# erf(x)/x − 1 as a polynomial in x² for |x| <= 1; relative to erf(x) below 2^-29 and 2^-56
+# erf(x)/x − 1 as a polynomial in x² for |x| <= 1.15 and |x| <= 1; relative to erf(x) below 2^-26 and 2^-56
 _ERF_SMALL = {
-    "f32": (0.12837917, -0.37612626, 0.11283581, -0.026853547, 0.0051877405, -0.0008004634, 7.834706e-05),
+    "f32": (0.12837915, -0.37612543, 0.11282787, -0.026824754, 0.00513942, -0.0007624836, 6.701751e-05),
     "f64": (
         0.12837916709551256, -0.3761263890318337, 0.1128379167093876, -0.026866170642303868, 0.005223977599799362,
         -0.0008548325636811581, 0.00012055285064615355, -1.492455236823057e-05, 1.6445194643513725e-06,
@@ -15,13 +15,14 @@ _ERF_SMALL = {
     ),
 }  # fmt: skip
 
-# From this bound on, erf(x) rounds to 1.
-_ERF_ENDS = {"f32": 3.92, "f64": 5.93}
+_ERF_BOUNDS = {"f32": 1.15, "f64": 1.0}
 
-# erfc(x) as a polynomial in x − 2.5 from 1 to the end, below 2^-27
-_ERFC_SINGLE = (
-    0.0004069546, -0.0021782215, 0.0054455684, -0.008351225, 0.008623632, -0.006111381, 0.0027943067, -0.0005563366,
-    -0.00025388887, 0.0002671806, -8.477515e-05, -1.6359387e-05, 1.709326e-05, -7.1699185e-07, -1.0908623e-06,
+# From this bound on, erf(x) rounds to 1.
+_ERF_ENDS = {"f32": 4.0, "f64": 5.93}
+
+# The fourth root of erfc(x) as a polynomial in x − 2.25 from 1.15 to the end; its fourth power below 2^-27
+_ERFC_ROOT_SINGLE = (
+    0.1955645, -0.23872928, 0.10001358, -0.0041534835, -0.009734768, 0.0023674746, 0.00040099135, -0.00018314397,
 )  # fmt: skip
 
 # log(erfc(x)) as a polynomial in x from 1 to the end; for erf(x) below 2^-57
@@ -55,16 +56,18 @@ _ERFC_LARGE = {
 
 
 def erf(x: Term) -> Term:
-    """x + x P(x²) up to 1; above, 1 − erfc(x), which is a polynomial in float32 and e to a polynomial in float64."""
+    """x + x P(x²) first; then, 1 − erfc(x): the fourth power of a polynomial in float32, e to one in float64."""
     a = abs(x)
-    end = _ERF_ENDS[x.type]
+    bounded = at_most(a, _ERF_ENDS[x.type])
     if x.type == "f32":
-        large = where(a > end, 1.0, 1.0 - polynomial(a - 2.5, _ERFC_SINGLE))
+        root = polynomial(bounded - 2.25, _ERFC_ROOT_SINGLE)
+        square = root * root
+        large = fma(-square, square, 1.0)
     else:
-        r, exponent = reduce(polynomial(at_most(a, end), _LOG_ERFC_DOUBLE), x.format.bias)
+        r, exponent = reduce(polynomial(bounded, _LOG_ERFC_DOUBLE), x.format.bias)
         large = fma(-1.0 - expm1_reduced(r), exponent.bits(x.type), 1.0)
     small = fma(x, polynomial(x * x, _ERF_SMALL[x.type]), x)
-    return where(a < 1.0, small, copysign(large, x))
+    return where(a < _ERF_BOUNDS[x.type], small, copysign(large, x))
 
 
 def erfc(x: Term) -> Term:
