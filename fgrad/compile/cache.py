@@ -3,9 +3,9 @@
 A kernel's name is the hash of its content ("k_3f9a..."), so a name means the same code in every program and process.
 `addresses` looks a name up in memory, then on disk, and compiles what is missing, all together.
 
-On disk, in a directory of this machine's code (`<cache>/<hash of the target>/`), lies one file per compiled group of
-kernels, hard-linked under the name of each kernel it holds: a program that needs one of them finds it with one read,
-and a program that needs all of them has them with the same read. A file is
+On disk, in a directory of this machine's code (`<cache>/<hash of the target and of the compiler's source>/`), lies one
+file per compiled group of kernels, hard-linked under the name of each kernel it holds: a program that needs one of them
+finds it with one read, and a program that needs all of them has them with the same read. A file is
 
     magic, checksum of the rest, three lines of text (target; names of the kernels; lengths of the images), images
 
@@ -16,6 +16,7 @@ name only when complete, and one that is damaged or made for another target coun
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import os
@@ -33,6 +34,7 @@ from . import engine
 from .engine import CompileError
 
 _MAGIC = b"fgrad kernels 1\n"
+_SOURCE = Path(__file__).parent
 _DIGEST = 16  # bytes of the checksum
 _DEFAULT_LIMIT = 256  # megabytes on disk
 _SWEEP_EVERY = 16 << 20  # bytes written by this process between two looks at the size of the whole directory
@@ -225,12 +227,23 @@ def _limit() -> int:
         return _DEFAULT_LIMIT * 10**6
 
 
+@functools.cache
+def generator() -> str:
+    """What this package's source files are, by size and time: the same nest is other code under another renderer."""
+    digest = hashlib.blake2b(digest_size=8)
+    for folder in (_SOURCE, _SOURCE / "vecmath", _SOURCE / "native"):
+        with os.scandir(folder) as entries:
+            found = [(e.name, e.stat()) for e in entries if e.name.endswith(".py")]
+        digest.update(repr(sorted((name, s.st_size, s.st_mtime_ns) for name, s in found)).encode())
+    return digest.hexdigest()
+
+
 def _usable_directory() -> Path | None:
     """Where this machine's code lies, made if absent; None (and one warning) where it cannot or must not be used."""
     top = root()
     if top is None or str(top) in _warned:
         return None
-    directory = top / hashlib.blake2b(engine.target().encode(), digest_size=8).hexdigest()
+    directory = top / hashlib.blake2b(f"{engine.target()} {generator()}".encode(), digest_size=8).hexdigest()
     try:
         for path in (top, directory):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
