@@ -204,7 +204,7 @@ def test_references_after_failures(checks):
             function(bad)
 
     count = sys.getrefcount(bad)
-    assert churn(checks, work, rounds=500) < 0.1
+    assert churn(checks, work, rounds=500) < 0.5  # a lost reference would be one a call
     assert sys.getrefcount(bad) == count
 
 
