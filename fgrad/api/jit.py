@@ -22,7 +22,7 @@ from ..core.nodes import register_static
 from ..core.trace import Tracer, signature
 from ..core.types import WEAK, shaped
 from ..passes.interpret import interpret
-from ..regions.call import call, execute, memo
+from ..regions.call import call, execute, memo, plainly
 from ..rewrites.pipeline import rewritten, simplify
 from .dispatch import entry_for
 from .leaves import Own, ShapeDtypeStruct, check_callable, checked, name_of
@@ -51,7 +51,8 @@ class Staged:
 
     def interpret(self, leaves: Sequence[Any]) -> list[Any]:
         """Run as NumPy calls."""
-        outs = execute(self.jaxpr, [WEAK[type(x)].dtype.type(x) if type(x) in WEAK else x for x in leaves])
+        with plainly():
+            outs = execute(self.jaxpr, [WEAK[type(x)].dtype.type(x) if type(x) in WEAK else x for x in leaves])
         own = Own([*leaves, *self.jaxpr.consts])
         return [own(y) for y in outs]
 

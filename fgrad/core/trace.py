@@ -316,6 +316,8 @@ def bind(primitive: Primitive, xs: tuple[Any, ...], params: dict[str, Any]) -> A
         if type(x) is Tracer:
             break
     else:
+        if primitive.region:  # compiled, where that is worth it
+            return primitive_call(primitive, tuple([aval_of(signature(x)) for x in xs]), params).run(*xs)
         outs = primitive.run(*xs, **params)
         return outs[0] if len(outs) == 1 else tuple(outs)
     return apply(primitive_call(primitive, tuple([aval_of(signature(x)) for x in xs]), params), xs)

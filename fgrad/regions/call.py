@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..core.builder import trace
@@ -34,12 +36,45 @@ def execute(jaxpr: Jaxpr, xs: Sequence[Any]) -> tuple[Any, ...]:
 
 
 class _Executor:
-    """How a `call` runs outside every trace: a slot that the compiler fills, so that this folder need not know it."""
+    """How regions run outside every trace: a slot that the compiler fills, so that this folder need not know it."""
 
     run: Callable[[Jaxpr, Sequence[Any]], tuple[Any, ...]] = staticmethod(execute)
 
 
+class _Plain(threading.local):
+    """Whether regions of this thread run as NumPy calls."""
+
+    on = False
+
+
 executor = _Executor()
+plain = _Plain()
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """The time in which regions run as NumPy calls in this thread."""
+    before, plain.on = plain.on, True
+    try:
+        yield
+    finally:
+        plain.on = before
+
+
+def run_program(jaxpr: Jaxpr, xs: Sequence[Any]) -> tuple[Any, ...]:
+    """Run a closed program on arrays: compiled, if there is a compiler and nobody asked for NumPy calls."""
+    return execute(jaxpr, xs) if plain.on else executor.run(jaxpr, xs)
+
+
+def on_request(self: Region, *types: ShapedArray, **params: Any) -> Callable[..., Any]:
+    """`Region.kernel` of what is worth compiling: as a program of one equation."""
+    program = one_equation(self, types, params)
+
+    def run(*xs: Any) -> Any:
+        outs = self.run(*xs, **params) if plain.on else executor.run(program, xs)
+        return outs[0] if len(program.outputs) == 1 else tuple(outs)
+
+    return run
 
 
 def one_equation(region: Region, types: Sequence[ShapedArray], params: dict[str, Any]) -> Jaxpr:
@@ -93,7 +128,7 @@ class Call(Region):
         return params["jaxpr"].effects
 
     def run(self, *xs: Any, jaxpr: Jaxpr, name: str) -> tuple[Any, ...]:
-        return executor.run(jaxpr, xs)
+        return run_program(jaxpr, xs)
 
     def jvp(self, tangents: Sequence[Any], *xs: Any, jaxpr: Jaxpr, name: str) -> tuple[Sequence[Any], Sequence[Any]]:
         active = tuple(t is not None for t in tangents)
