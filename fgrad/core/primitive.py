@@ -73,6 +73,8 @@ class Primitive:
     indexes: bool = False
     # Whether the kernel may return an operand or a view of one.
     aliases: bool = False
+    # Whether it is computed again rather than kept for a derivative, where that saves memory.
+    cheap: bool = False
     # Whether it holds programs: see Region.
     region: bool = False
 
