@@ -11,7 +11,7 @@ from typing import Any
 
 from .effects import NONE, Effects
 from .errors import LinearityError, MissingRuleError, message
-from .ir import Jaxpr
+from .ir import Eqn, Jaxpr
 from .types import ShapedArray
 
 
@@ -172,6 +172,10 @@ class Region(Primitive):
     ) -> tuple[Sequence[Any], Sequence[Any], Sequence[bool], Jaxpr]:
         """(outs, residuals, which outs are active, linear program: residuals, active tangents -> active tangents)."""
         raise self._missing("linearize")
+
+    def pruned(self, e: Eqn, live: Sequence[bool]) -> Eqn:
+        """The equation without outputs that nothing reads, as far as that saves something."""
+        return e
 
 
 class Registry:

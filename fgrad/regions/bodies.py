@@ -8,6 +8,7 @@ from typing import Any
 from ..core.builder import trace
 from ..core.calls import renderer
 from ..core.effects import KEPT
+from ..core.errors import ProgramError, message
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..passes.interpret import interpret
 from ..passes.jvp import jvp_program
@@ -22,6 +23,14 @@ Flags = tuple[bool, ...]
 def picked(items: Sequence[Any], flags: Sequence[bool], value: bool = True) -> list[Any]:
     """The items whose flag is `value`."""
     return [x for x, f in zip(items, flags, strict=True) if bool(f) is value]
+
+
+def constless(jaxpr: Jaxpr) -> Jaxpr:
+    """A body as it is: rules make the arrays that they need by equations, since bodies have no consts."""
+    if jaxpr.consts:
+        what = "the body of a loop or branch holds an array that a rule made"
+        raise ProgramError(message(what, got=jaxpr.consts[0], do="make it by `stage` in the rule"))
+    return jaxpr
 
 
 def permuted(jaxpr: Jaxpr, inputs: Sequence[Any], outputs: Sequence[Any]) -> Jaxpr:
@@ -66,8 +75,8 @@ def jvp_body(jaxpr: Jaxpr, active: Flags, force: Flags) -> tuple[Jaxpr, Flags]:
             return [*outs[:n], *picked(tangents, flags)]
 
         if flags == found:
-            return program.closed(), flags
-        return trace(filled, program.in_types, "jvp", sites=False)[0].closed(), flags
+            return constless(program), flags
+        return constless(trace(filled, program.in_types, "jvp", sites=False)[0]), flags
 
     return memo(jaxpr, ("jvp body", active, force), make)  # type: ignore[no-any-return]
 
@@ -90,7 +99,7 @@ def linear_body(
             rest = iter(interpret(linear, args))
             return picked([next(rest) if a else zeros(t) for a, t in zip(found, types, strict=True)], flags)
 
-        linear = trace(filled, linear.in_types, "linearize", sites=False)[0].closed()
+        linear = constless(trace(filled, linear.in_types, "linearize", sites=False)[0])
     primal, linear, residuals = slimmed(primal, linear, len(jaxpr.outputs), free, consts)
     return primal, linear, residuals, flags
 
@@ -99,7 +108,7 @@ def slimmed(
     primal: Jaxpr, linear: Jaxpr, outs: int, free: Sequence[bool], consts: int = 0
 ) -> tuple[Jaxpr, Jaxpr, list[Any]]:
     """The two programs with residuals that take less memory: cheap ones are computed again from others."""
-    primal = renderer.simplify(primal)
+    primal = renderer.simplify(constless(primal))
     residuals = primal.outputs[outs:]
     defs = {v: e for e in primal.eqns for v in e.outputs}
     costless = {*picked(primal.inputs, free), *invariant(primal, consts)}
@@ -140,7 +149,7 @@ def slimmed(
 
         if len(chosen) < n:
             types = [a.type for a in chosen]
-            linear = trace(same, [*types, *linear.in_types[n:]], "linearize", sites=False)[0].closed()
+            linear = constless(trace(same, [*types, *linear.in_types[n:]], "linearize", sites=False)[0])
         return permuted(primal, primal.inputs, [*primal.outputs[:outs], *chosen]), renderer.simplify(linear), chosen
     chosen = list(kept)
     again = upto(primal, chosen, residuals)
@@ -151,7 +160,7 @@ def slimmed(
     types = [v.type for v in chosen]
     found, _ = trace(recomputing, [*types, *linear.in_types[len(residuals) :]], "linearize", sites=False)
     smaller = permuted(primal, primal.inputs, [*primal.outputs[:outs], *chosen])
-    return smaller, renderer.simplify(found.closed()), chosen
+    return smaller, renderer.simplify(constless(found)), chosen
 
 
 def upto(jaxpr: Jaxpr, known: Sequence[Any], wanted: Sequence[Any]) -> Jaxpr:
@@ -202,7 +211,7 @@ def pulled_body(jaxpr: Jaxpr, linear: Flags, cts: Flags, accs: Flags) -> tuple[J
     """Known inputs, cotangents, accumulators -> new accumulators of the linear inputs that have one; which these are."""
     key = ("transpose", linear, cts, accs)
     program, present = memo(jaxpr, key, lambda: transposed_program(jaxpr, linear, cts, accs))
-    return renderer.simplify(program.closed()), present
+    return renderer.simplify(constless(program)), present
 
 
 def effectful(jaxpr: Jaxpr) -> bool:

@@ -16,7 +16,7 @@ from ..core.types import ShapedArray, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import zeros
 from ..passes.vmap import batch_program, spread
-from .bodies import Flags, depends, jvp_body, linear_body, permuted, picked, pulled_body
+from .bodies import Flags, depends, jvp_body, linear_body, permuted, picked, pulled_body, constless
 from .call import execute, memo, on_request
 from .loop import lane_by_lane
 
@@ -78,7 +78,7 @@ class Cond(Region):
             for b in branches
         ]
         if not given[0]:
-            return self.apply(index, xs, [b.closed() for b in bodies]), force
+            return self.apply(index, xs, [constless(b) for b in bodies]), force
         outs = [interpret(b, xs) for b in bodies]
         chosen = outs[-1]
         for number in range(len(branches) - 2, -1, -1):
@@ -118,7 +118,7 @@ class Cond(Region):
                     new = [next(found) if p else zeros(t) for p, t in zip(mine, types, strict=True)]
                     return picked(new, present)
 
-                bodies.append(trace(filled, program.in_types, "transpose", sites=False)[0].closed())
+                bodies.append(constless(trace(filled, program.in_types, "transpose", sites=False)[0]))
             return bodies, present
 
         bodies, present = memo(branches[0], ("cond transpose", branches, linear, have, held), make)
@@ -182,13 +182,13 @@ def _split(branches: Sequence[Jaxpr], active: Flags) -> Any:
                 found = [args[i] if kind == "operand" else args[len(operands) + i] for kind, i in mine]
                 return interpret(linear, [*found, *args[n:]])
 
-            bodies.append(trace(program, [*types, *tangents], "linearize", sites=False)[0].closed())
+            bodies.append(constless(trace(program, [*types, *tangents], "linearize", sites=False)[0]))
 
         def whole(index: Any, *args: Any) -> list[Any]:
             return cond.apply(index, args, bodies)
 
         ins = [shaped((), np.int64), *types, *tangents]
-        return trace(whole, ins, "linearize", sites=False)[0].closed()
+        return constless(trace(whole, ins, "linearize", sites=False)[0])
 
     return primals, slots, operands, make, marks
 
@@ -204,7 +204,7 @@ def _with_slots(
         outs = interpret(primal, xs)
         return [*outs[:n], *[outs[place[i]] if i in place else zeros(t) for i, t in enumerate(slots)]]
 
-    return trace(program, primal.in_types, "linearize")[0].closed()
+    return constless(trace(program, primal.in_types, "linearize")[0])
 
 
 def harmless(jaxpr: Jaxpr) -> bool:

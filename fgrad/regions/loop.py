@@ -25,7 +25,7 @@ from ..core.types import ShapedArray, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import zeros
 from ..passes.vmap import batch_program, spread
-from .bodies import Flags, depends, jvp_body, partition, permuted, picked, pulled_body, settled
+from .bodies import Flags, depends, jvp_body, partition, permuted, picked, pulled_body, settled, constless
 from .call import execute, memo, on_request, one_equation
 from .scan import scan
 
@@ -211,18 +211,16 @@ class While(Region):
                 return None, []
             body, marks = batch_program(s.jaxpr, (*given[same], *on, *read), size, (*on, *[False] * s.pushes))
             pushed += marks[s.carry :]
-            new.append(Sweep(body.closed(), s.consts, s.carry, s.reads))
+            new.append(Sweep(constless(body), s.consts, s.carry, s.reads))
             flags.append(on)
         condition = cond
         if any(given[:consts]) or any(flags[0]):  # by operands on which it does not depend
-            condition = batch_program(cond, (*given[:consts], *flags[0]), size)[0].closed()
+            condition = constless(batch_program(cond, (*given[:consts], *flags[0]), size)[0])
         return {"cond": condition, "consts": consts, "sweeps": tuple(new)}, flags
 
     # ------------------------------------------------------------------------------------------------------- backwards
 
-    def linearize(
-        self, active: Sequence[bool], *xs: Any, cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...]
-    ) -> Any:
+    def linearize(self, active: Sequence[bool], *xs: Any, cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...]) -> Any:
         """The linear half keeps nothing but the operands: it runs the loop again, beside its tangent."""
         given = tuple(active)
         params = {"cond": cond, "consts": consts, "sweeps": sweeps}
@@ -236,7 +234,7 @@ class While(Region):
                 _, pushed = self.jvp([next(rest) if a else None for a in given], *args[: len(types)], **params)
                 return picked(pushed, marks)
 
-            return trace(program, [*types, *picked(types, given)], "linearize", sites=False)[0].closed()
+            return constless(trace(program, [*types, *picked(types, given)], "linearize", sites=False)[0])
 
         linear = memo(cond, ("while linear", consts, sweeps, given), make)
         return self.apply(xs, **params), list(xs), tuple(marks), linear
@@ -429,7 +427,7 @@ def transposed_sweep(
     ins = [*picked(s.jaxpr.in_types[: s.consts], whole[: s.consts], False), *types[n + consts : n + consts + states]]
     ins += [*types[n : n + consts], *[type_of_read[i] for i in reads]]
     found, _ = trace(pull, ins, "transpose", sites=False)
-    return Sweep(found.closed(), known, states + consts, tuple(reads)), len(body.inputs) - n - consts - states
+    return Sweep(constless(found), known, states + consts, tuple(reads)), len(body.inputs) - n - consts - states
 
 
 def lane_by_lane(

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.builder import trace
-from ..core.effects import Effects
+from ..core.calls import renderer
+from ..core.effects import KEPT, Effects
 from ..core.errors import ShapeError, message
-from ..core.ir import Jaxpr, Literal
+from ..core.ir import Eqn, Jaxpr, Literal
 from ..core.primitive import Region, is_linear, registry, space
 from ..core.trace import Tracer
 from ..core.types import ShapedArray, shaped
@@ -29,6 +30,7 @@ from .bodies import (
     pulled_body,
     settled,
     upto,
+    constless,
 )
 from .call import execute, memo, on_request
 
@@ -68,9 +70,7 @@ class Scan(Region):
     def effects(self, *types: ShapedArray, **params: Any) -> Effects:
         return params["jaxpr"].effects
 
-    def run(
-        self, *xs: Any, jaxpr: Jaxpr, consts: int, carry: int, length: int, reverse: bool
-    ) -> tuple[Any, ...]:
+    def run(self, *xs: Any, jaxpr: Jaxpr, consts: int, carry: int, length: int, reverse: bool) -> tuple[Any, ...]:
         same, state, slices = xs[:consts], list(xs[consts : consts + carry]), xs[consts + carry :]
         stacks = [np.empty((length, *t.shape), t.dtype) for t in jaxpr.out_types[carry:]]
         for i in reversed(range(length)) if reverse else range(length):
@@ -119,9 +119,7 @@ class Scan(Region):
         body, active, marks = memo(jaxpr, ("scan jvp", consts, carry, given), make)
         filled = [_filled(t, x) if a else None for t, x, a in zip(tangents, xs, active, strict=True)]
         operands = [
-            v
-            for part in parts(consts, carry, len(xs))
-            for v in [*xs[part], *picked(filled[part], active[part])]
+            v for part in parts(consts, carry, len(xs)) for v in [*xs[part], *picked(filled[part], active[part])]
         ]
         outs = self.apply(
             operands,
@@ -171,7 +169,7 @@ class Scan(Region):
             )
             whole = (*mapped[:consts], *flags, *mapped[split:])
             body, marks = batch_program(jaxpr, whole, size, [*flags, *rest])
-            return body.closed(), flags, marks
+            return constless(body), flags, marks
 
         body, flags, marks = memo(jaxpr, ("scan batch", consts, carry, mapped, size), make)
         types = jaxpr.in_types
@@ -180,7 +178,34 @@ class Scan(Region):
             operands.append(spread(size, x, t) if f and not m else x)
         operands += [swapped(x) if m else x for x, m in zip(xs[split:], mapped[split:], strict=True)]
         outs = self.apply(operands, jaxpr=body, consts=consts, carry=carry, length=length, reverse=reverse)
-        return [*outs[:carry], *[swapped(y) if m else y for y, m in zip(outs[carry:], marks[carry:], strict=True)]], marks
+        return [
+            *outs[:carry],
+            *[swapped(y) if m else y for y, m in zip(outs[carry:], marks[carry:], strict=True)],
+        ], marks
+
+    def pruned(self, e: Eqn, live: Sequence[bool]) -> Eqn:
+        jaxpr, consts, carry = e.params["jaxpr"], e.params["consts"], e.params["carry"]
+        split = consts + carry
+        mine, rest = jaxpr.inputs[consts:split], tuple(live[carry:])
+
+        def step(flags: Flags) -> Flags:
+            read = _read(jaxpr, [*picked(jaxpr.outputs[:carry], flags), *picked(jaxpr.outputs[carry:], rest)])
+            return tuple(v in read for v in mine)
+
+        keep = settled(live[:carry], step)
+        if all(keep) and all(rest):
+            return e
+        outputs = [*picked(jaxpr.outputs[:carry], keep), *picked(jaxpr.outputs[carry:], rest)]
+        read = _read(jaxpr, outputs)
+        used = [
+            k if consts <= i < split else v in read
+            for i, (v, k) in enumerate(
+                zip(jaxpr.inputs, (*[True] * consts, *keep, *[True] * (len(jaxpr.inputs) - split)), strict=True)
+            )
+        ]
+        body = renderer.simplify(permuted(jaxpr, picked(jaxpr.inputs, used), outputs))
+        params = {**e.params, "jaxpr": body, "consts": sum(used[:consts]), "carry": sum(keep)}
+        return Eqn(self, picked(e.inputs, used), params, picked(e.outputs, (*keep, *rest)), e.origin)
 
     # ------------------------------------------------------------------------------------------------------- backwards
 
@@ -221,7 +246,7 @@ class Scan(Region):
                 )
                 return pushed
 
-            return trace(program, [*ins, *picked(whole, given)], "linearize", sites=False)[0].closed()
+            return constless(trace(program, [*ins, *picked(whole, given)], "linearize", sites=False)[0])
 
         key = ("scan linear", given, plan.primal, tuple(settings.values()))
         return outs[: len(jaxpr.outputs)], residuals, plan.marks, memo(plan.linear, key, make)
@@ -281,11 +306,11 @@ class Scan(Region):
         split = consts + carry
         settings = {"length": length, "reverse": reverse}
         linear = tuple(is_linear(x) for x in xs)
-        flags = settled(
-            linear[consts:split], lambda f: depends(jaxpr, (*linear[:consts], *f, *linear[split:]))[:carry]
-        )
+        flags = settled(linear[consts:split], lambda f: depends(jaxpr, (*linear[:consts], *f, *linear[split:]))[:carry])
         if not all(flags):
-            return self._transpose_parts(cts, accs, xs, (*linear[:consts], *flags, *linear[split:]), jaxpr, consts, carry, settings)
+            return self._transpose_parts(
+                cts, accs, xs, (*linear[:consts], *flags, *linear[split:]), jaxpr, consts, carry, settings
+            )
         return self._pulled(cts, accs, xs, linear, jaxpr, consts, carry, settings)
 
     def _pulled(
@@ -332,12 +357,14 @@ class Scan(Region):
 
             ins = [*known[:front], *mine[0], *mine[2], *known[front:], *mine[1]]
             flags = tuple(present)
-            return trace(body, ins, "transpose", sites=False)[0].closed(), flags
+            return constless(trace(body, ins, "transpose", sites=False)[0]), flags
 
         body, present = memo(jaxpr, ("scan transpose", consts, carry, linear, have), make)
         sums = [
-            zeros(t) if a is None else a for a, t in zip(picked(accs, linear)[: sum(linear[:consts])],
-            picked(types[:consts], linear[:consts]), strict=True)
+            zeros(t) if a is None else a
+            for a, t in zip(
+                picked(accs, linear)[: sum(linear[:consts])], picked(types[:consts], linear[:consts]), strict=True
+            )
         ]
         state = [zeros(t) if c is None else c for c, t in zip(cts[:carry], types[consts:split], strict=True)]
         outs = self.apply(
@@ -413,11 +440,17 @@ class Scan(Region):
         count = shaped((), np.int64)
 
         def body(w: Any, i: Any, c: Any, d: Any, x: Any) -> list[Any]:
-            grown = p.sin(p.add(p.mul(c, w), x))
+            grown = p.sin(p.add(p.mul(p.mul(c, w), 0.25), x))
             return [p.add(i, np.int64(1)), grown, p.mul(d, 0.5), p.mul(grown, d), i]
 
         jaxpr, _ = trace(body, [t, count, t, t, t], "a sample")
-        xs = [draw.array(t.shape), np.int64(0), draw.array(t.shape), draw.array(t.shape), draw.array((length, *t.shape))]
+        xs = [
+            draw.array(t.shape),
+            np.int64(0),
+            draw.array(t.shape),
+            draw.array(t.shape),
+            draw.array((length, *t.shape)),
+        ]
         return xs, {"jaxpr": jaxpr, "consts": 1, "carry": 3, "length": length, "reverse": draw.bool()}
 
 
@@ -450,6 +483,15 @@ def tangents_in(tangents: dict[int, Any], part: slice) -> list[Any]:
 def swapped(x: Any) -> Any:
     """An array with its first two axes exchanged: lanes and runs."""
     return registry.transpose(x, axes=(1, 0, *range(2, x.ndim)))
+
+
+def _read(jaxpr: Jaxpr, outputs: Sequence[Any]) -> set[Any]:
+    """Variables that some outputs, and what must be done in any case, depend on."""
+    read: set[Any] = set(outputs)
+    for e in reversed(jaxpr.eqns):
+        if e.effects & KEPT or any(v in read for v in e.outputs):
+            read.update(e.inputs)
+    return read
 
 
 def _filled(t: Any, x: Any) -> Any:
