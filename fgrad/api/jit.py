@@ -18,6 +18,7 @@ from ..core import tree
 from ..core.builder import resting_collector, trace
 from ..core.errors import StaticArgumentError, message
 from ..core.ir import Jaxpr
+from ..core.leaves import Own, ShapeDtypeStruct, check_callable, checked, name_of
 from ..core.nodes import register_static
 from ..core.trace import Tracer, signature
 from ..core.types import WEAK, shaped
@@ -25,7 +26,6 @@ from ..passes.interpret import interpret
 from ..regions.call import call, execute, memo, plainly
 from ..rewrites.pipeline import rewritten, simplify
 from .dispatch import entry_for
-from .leaves import Own, ShapeDtypeStruct, check_callable, checked, name_of
 from .lowering import Lowered
 
 LIMIT = 1024

@@ -227,3 +227,17 @@ def trace_internal(f: Callable[..., Sequence[Any]], sigs: Sequence[Signature]) -
 
 
 renderer.trace = trace_internal
+
+
+def sharing(jaxprs: Sequence[Jaxpr]) -> tuple[list[Jaxpr], list[Any]]:
+    """Closed programs with the same leading inputs for all values that any of them captured, and these values."""
+    values = list({id(c): c for jaxpr in jaxprs for c in jaxpr.consts}.values())
+    return [_with_inputs_for(values, jaxpr) for jaxpr in jaxprs], values
+
+
+def _with_inputs_for(values: Sequence[Any], jaxpr: Jaxpr) -> Jaxpr:
+    if not values:
+        return jaxpr
+    mine = {id(c): v for c, v in zip(jaxpr.consts, jaxpr.inputs, strict=False)}
+    captured = [mine.get(id(c)) or Var(aval_of(signature(c))) for c in values]
+    return Jaxpr([*captured, *jaxpr.inputs[len(jaxpr.consts) :]], jaxpr.eqns, jaxpr.outputs, (), jaxpr.sites)
