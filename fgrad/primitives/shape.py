@@ -16,6 +16,8 @@ from .family import align, check_axes, p, spread, type_of, zeros
 class ConvertElementType(Primitive):
     """x at another dtype; complex to real keeps the real part."""
 
+    cheap = True
+
     broadcasts = True
     folds = True
 
@@ -51,6 +53,8 @@ class ConvertElementType(Primitive):
 
 class BroadcastInDim(Primitive):
     """x repeated: its axis k is axis `dims[k]` of the result, whose size is the same or, where x has size 1, any."""
+
+    cheap = True
 
     folds = False
 
@@ -104,6 +108,8 @@ class BroadcastInDim(Primitive):
 
 class _Linear(Primitive):
     """An operation on one operand that is linear and only moves elements: its tangent is itself."""
+
+    cheap = True
 
     def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:
         return (self(tangents[0], *xs[1:], **params),)
@@ -328,6 +334,8 @@ class Concatenate(Primitive):
 class Select(Primitive):
     """Elements of `x` where `which` is true, of `w` elsewhere."""
 
+    cheap = True
+
     broadcasts = True
     folds = True
 
@@ -370,6 +378,8 @@ class Select(Primitive):
 
 class Iota(Primitive):
     """0, 1, 2, ... along `axis` of an array of that shape."""
+
+    cheap = True
 
     def typeof(self, *, dtype: np.dtype, shape: tuple[int, ...], axis: int) -> tuple[ShapedArray, ...]:
         return (shaped(tuple(shape), np.dtype(dtype)),)
