@@ -20,10 +20,10 @@ from ..core import tree
 from ..core.builder import resting_collector
 from ..core.errors import ConcretizationError, DtypeError, ShapeError, TreeError, message
 from ..core.ir import Jaxpr
+from ..core.leaves import ShapeDtypeStruct, checked, name_of, path_of
 from ..core.trace import Tracer, signature
 from ..core.types import WEAK, ShapedArray, aval_of
 from .dispatch import entry_for
-from .leaves import ShapeDtypeStruct, checked, name_of, path_of
 
 if TYPE_CHECKING:
     from .jit import Jitted, Staged
