@@ -20,6 +20,7 @@ from .engine import CompileError
 from .expressions import NAN_MET, NEAR, TOO_FAR
 from .native.program import NativeProgram, Output, Program
 from .plan import NOWHERE, Plan, plan
+from .small_programs import contains
 from .uniform import with_uniform_constants
 
 BACKENDS = ("native", "numba", "interpreter")
@@ -159,7 +160,7 @@ class Executable:
     def mistrust(self, reason: int) -> None:
         """Plan again: with zeros that annihilate infinities, or with NumPy's sines."""
         with self.lock:
-            far = {id(e) for e in self.jaxpr.eqns if e.primitive.name in NEAR} if reason == TOO_FAR else set()
+            far = {id(e) for e in self.jaxpr.eqns if contains(e, NEAR)} if reason == TOO_FAR else set()
             if far - self.refused or (reason == NAN_MET and self.trusting):
                 self.trusting &= reason != NAN_MET
                 with resting_collector():
@@ -200,7 +201,7 @@ def planned(
     trusting: bool = False,
 ) -> Plan:
     """The plan of a prepared program; `keep` takes what must live as long as what is made of it."""
-    return plan(jaxpr, donated, library.strided, lambda e, f: library.call_items(e, f, keep), refused, trusting)
+    return plan(jaxpr, donated, library.strided, lambda e, f: library.call_items(e, f, keep, trusting), refused, trusting)
 
 
 _KNOWN: dict[Any, Executable] = {}

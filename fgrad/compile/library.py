@@ -13,6 +13,7 @@ from .convolution import convolution_items
 from .dot import Layout, plan_dot
 from .emit import Launch
 from .fuse import Fuser, View
+from .kernel_loops import kernel_loop_items
 from .nests import Builder
 from .plan import Item, Thunk, copy_item, launch_item
 from .pooling import pooling_items
@@ -26,10 +27,17 @@ def strided(e: Eqn) -> bool:
     return e.primitive.name == "dot_general" and e.outputs[0].type.dtype.str[1:] in NAMES
 
 
-def call_items(e: Eqn, fuser: Fuser, keep: list[Any]) -> list[Item]:
-    """The items of an equation that is no kernel's; `keep` takes what must live as long as the program."""
+def call_items(e: Eqn, fuser: Fuser, keep: list[Any], trusting: bool = False) -> list[Item]:
+    """The items of an equation that is no kernel's; `keep` takes what must live as long as the program.
+
+    trusting: see `expressions.Expressions`.
+    """
     if not any(v.type.size for v in e.outputs) and not e.effects:
         return []
+    if id(e) not in fuser.refused:
+        loop = kernel_loop_items(e, keep, trusting)
+        if loop is not None:
+            return loop
     if strided(e):
         items = product(e, fuser)
         if items is not None:
