@@ -13,6 +13,7 @@ from .convolution import convolution_items
 from .dot import Layout, plan_dot
 from .emit import Launch
 from .fuse import Fuser, View
+from .kernel_loops import kernel_loop_items
 from .loops import LOOPS, loop_items
 from .nests import Builder
 from .plan import Item, Thunk, copy_item, launch_item
@@ -35,8 +36,8 @@ def call_items(e: Eqn, fuser: Fuser, planner: Planner) -> list[Item]:
     if not any(v.type.size for v in e.outputs) and not e.effects:
         return []
     if e.primitive.name in LOOPS:
-        # Loops with small bodies, as kernels of their own, come here (unless id(e) is in planner.refused).
-        return loop_items(e, planner)
+        small = None if id(e) in planner.refused else kernel_loop_items(e, planner.keep, planner.trusting)
+        return loop_items(e, planner) if small is None else small
     keep = planner.keep
     if strided(e):
         items = product(e, fuser)

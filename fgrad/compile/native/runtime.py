@@ -29,6 +29,7 @@ from .layout import (
     CONTEXT_CLOCK,
     CONTEXT_NEXT,
     CONTEXT_PROGRAM,
+    CONTEXT_SELF,
     CONTEXT_STATUS,
     CONTEXT_THUNK,
     PROGRAM_ARENA,
@@ -185,6 +186,7 @@ def new_context(program):
         return 0
     memset(context, 0, size)
     store_i64(context + CONTEXT_PROGRAM, program)
+    store_i64(context + CONTEXT_SELF, context)
     constants = load_i64(program + PROGRAM_CONSTANTS)
     for i in range(load_i64(program + PROGRAM_CONSTANT_COUNT)):
         store_i64(context + load_i64(constants + 16 * i), load_i64(constants + 16 * i + 8))
