@@ -173,8 +173,12 @@ class Region(Primitive):
         """(outs, residuals, which outs are active, linear program: residuals, active tangents -> active tangents)."""
         raise self._missing("linearize")
 
-    def pruned(self, e: Eqn, live: Sequence[bool]) -> Eqn:
-        """The equation without outputs that nothing reads, as far as that saves something."""
+    def dependent(self, flags: Sequence[bool], **params: Any) -> Sequence[bool] | None:
+        """Which outputs depend on the operands with a flag; None: all."""
+        return None
+
+    def pruned(self, e: Eqn, flags: Sequence[bool]) -> Eqn:
+        """The equation without the outputs that have no flag, and without operands that the others do not need."""
         return e
 
 

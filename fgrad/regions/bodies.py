@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..core.builder import trace
 from ..core.calls import renderer
-from ..core.effects import KEPT
+from ..core.dependence import Flags, depends
 from ..core.errors import ProgramError, message
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.trace import signature
@@ -18,8 +18,6 @@ from ..passes.linearize import linear_parts
 from ..passes.transpose import zeros
 from .call import memo, transposed_program
 from .custom import split_linear
-
-Flags = tuple[bool, ...]
 
 
 def picked(items: Sequence[Any], flags: Sequence[bool], value: bool = True) -> list[Any]:
@@ -43,25 +41,6 @@ def constless(jaxpr: Jaxpr) -> Jaxpr:
 def permuted(jaxpr: Jaxpr, inputs: Sequence[Any], outputs: Sequence[Any]) -> Jaxpr:
     """The same equations with inputs and outputs in another order, fewer outputs, or more inputs."""
     return Jaxpr(inputs, jaxpr.eqns, outputs, (), jaxpr.sites)
-
-
-def depends(jaxpr: Jaxpr, flags: Sequence[bool]) -> Flags:
-    """Which outputs depend on the inputs with a flag."""
-    reached = set(picked(jaxpr.inputs, flags))
-    for e in jaxpr.eqns:
-        if any(a in reached for a in e.inputs if type(a) is Var):
-            reached.update(e.outputs)
-    return tuple(a in reached for a in jaxpr.outputs)
-
-
-def settled(carry: Sequence[bool], step: Callable[[Flags], Sequence[bool]]) -> Flags:
-    """The least flags of a carry from `carry` on that contain those which one run makes of them."""
-    flags = tuple(map(bool, carry))
-    while True:
-        found = tuple(a or bool(b) for a, b in zip(flags, step(flags), strict=True))
-        if found == flags:
-            return flags
-        flags = found
 
 
 # -------------------------------------------------------------------------------------------------------- derivatives
@@ -219,8 +198,3 @@ def pulled_body(jaxpr: Jaxpr, linear: Flags, cts: Flags, accs: Flags) -> tuple[J
     key = ("transpose", linear, cts, accs)
     program, present = memo(jaxpr, key, lambda: transposed_program(jaxpr, linear, cts, accs))
     return renderer.simplify(constless(program)), present
-
-
-def effectful(jaxpr: Jaxpr) -> bool:
-    """Whether a program does what must be done exactly once."""
-    return bool(jaxpr.effects & KEPT)

@@ -17,15 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.builder import trace
+from ..core.calls import renderer
+from ..core.dependence import Flags, depends, live, pruned, settled
 from ..core.effects import NONE, Effects
 from ..core.errors import LinearityError, ShapeError, message
-from ..core.ir import Jaxpr, Var
+from ..core.ir import Eqn, Jaxpr, Var
 from ..core.primitive import Region, is_linear, space
 from ..core.types import ShapedArray, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import zeros
 from ..passes.vmap import batch_program, spread
-from .bodies import Flags, constless, depends, jvp_body, partition, permuted, picked, pulled_body, settled, type_of
+from .bodies import constless, jvp_body, partition, permuted, picked, pulled_body, type_of
 from .call import execute, memo, on_request, one_equation
 from .scan import scan, slice_type
 
@@ -107,6 +109,71 @@ class While(Region):
             return []
         out = self(*xs, **params)
         return [out] if count == 1 else list(out)
+
+    def dependent(
+        self, flags: Sequence[bool], *, cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...]
+    ) -> Sequence[bool] | None:
+        outs: list[bool] = []
+        pushed: list[bool] = []
+        for number, (s, (same, state)) in enumerate(zip(sweeps, places(consts, sweeps), strict=True)):
+            read = [pushed[i] for i in s.reads]
+
+            def whole(f: Sequence[bool], s: Sweep = s, same: slice = same, read: list[bool] = read) -> Flags:
+                return depends(s.jaxpr, (*flags[same], *f, *read))
+
+            on = settled(flags[state], lambda f, s=s, whole=whole: whole(f)[: s.carry])  # type: ignore[misc]
+            if number == 0 and depends(cond, (*flags[:consts], *on))[0]:
+                return None
+            outs += on
+            pushed += whole(on)[s.carry :]
+        return outs
+
+    def pruned(self, e: Eqn, flags: Sequence[bool]) -> Eqn:
+        cond, consts, sweeps = e.params["cond"], e.params["consts"], e.params["sweeps"]
+        key = ("while pruned", consts, sweeps, tuple(flags))
+        params, used, outs = memo(cond, key, lambda: self._smaller(cond, consts, sweeps, flags))
+        return Eqn(self, picked(e.inputs, used), params, picked(e.outputs, outs), e.origin)
+
+    @staticmethod
+    def _smaller(
+        cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...], wanted_outs: Sequence[bool]
+    ) -> tuple[dict[str, Any], list[bool], list[bool]]:
+        """Params without what neither live outputs nor the condition need; which operands and outputs are left."""
+        _, asked = live(cond, cond.outputs)
+        wanted: set[int] = set()  # pushes that later sweeps read
+        found: list[Any] = []
+        first, end = sum(s.pushes for s in sweeps), len(wanted_outs)
+        for number, s in reversed(list(enumerate(sweeps))):
+            first, end = first - s.pushes, end - s.carry
+            pushes = [first + i in wanted for i in range(s.pushes)]
+            mine, out = s.jaxpr.inputs[s.consts : s.consts + s.carry], s.jaxpr.outputs
+            start = list(wanted_outs[end : end + s.carry])
+            if number == 0:
+                start = [a or v in asked for a, v in zip(start, cond.inputs[consts:], strict=True)]
+
+            def step(flags: Flags, s: Sweep = s, mine: Any = mine, out: Any = out, pushes: Any = pushes) -> Flags:
+                _, read = live(s.jaxpr, [*picked(out[: s.carry], flags), *picked(out[s.carry :], pushes)])
+                return tuple(v in read for v in mine)
+
+            keep = settled(start, step)
+            outputs = [*picked(out[: s.carry], keep), *picked(out[s.carry :], pushes)]
+            _, used = pruned(s.jaxpr, outputs)
+            wanted.update(picked(s.reads, used[s.consts + s.carry :]))
+            found.append((s, used[: s.consts], keep, used[s.consts + s.carry :], pushes, outputs))
+        found.reverse()
+        new: list[Sweep] = []
+        number = {old: i for i, old in enumerate(sorted(wanted))}
+        operands = [v in asked for v in cond.inputs[:consts]]
+        outs: list[bool] = []
+        for s, same, keep, read, _, outputs in found:
+            inputs = picked(s.jaxpr.inputs, (*same, *keep, *read))
+            body = renderer.simplify(permuted(s.jaxpr, inputs, outputs))
+            new.append(Sweep(body, sum(same), sum(keep), tuple(number[i] for i in picked(s.reads, read))))
+            operands += [*same, *keep]
+            outs += keep
+        flags = (*operands[:consts], *found[0][2])
+        condition = permuted(cond, picked(cond.inputs, flags), cond.outputs)
+        return {"cond": condition, "consts": sum(flags[:consts]), "sweeps": tuple(new)}, operands, outs
 
     # -------------------------------------------------------------------------------------------------------- forwards
 

@@ -33,7 +33,7 @@ from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.primitive import registry as p
 from ..core.trace import apply_equation
 from ..core.types import shaped
-from ..regions.bodies import invariant
+from ..regions.bodies import invariant, permuted, picked
 from ..regions.call import memo
 from ..regions.scan import scan
 
@@ -161,9 +161,10 @@ class Rearranged:
         outputs = [*[self.next[v] for v in self.left], *self.place, *self.extra]
         whole = renderer.simplify(Jaxpr([*self.same, *self.left, *self.slices], self.eqns, outputs, (), body.sites))
         used: set[Any] = {a for e in whole.eqns for a in e.inputs} | set(whole.outputs)
-        self.consts = [v for v in self.same if v in used]
-        self.sliced = [v for v in self.slices if v in used]
-        self.body = Jaxpr([*self.consts, *self.left, *self.sliced], whole.eqns, whole.outputs, (), whole.sites)
+        n, m = len(self.same), len(self.same) + len(self.left)
+        kept = [v in used or n <= i < m for i, v in enumerate(whole.inputs)]
+        self.consts, self.sliced = picked(self.same, kept[:n]), picked(self.slices, kept[m:])
+        self.body = permuted(whole, picked(whole.inputs, kept), whole.outputs)
 
     def apply(self, xs: Sequence[Any], zero: Sequence[bool], reverse: bool) -> list[Any]:
         """Outputs of the scan on its operands, of which some are known to be zeros."""
