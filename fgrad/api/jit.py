@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from typing import Any
@@ -17,7 +16,9 @@ from ..compile.native.library import MISS
 from ..core import tree
 from ..core.builder import resting_collector, trace
 from ..core.errors import StaticArgumentError, message
+from ..core.functions import cache_of
 from ..core.ir import Jaxpr
+from ..core.leaves import Own, ShapeDtypeStruct, check_callable, checked, name_of
 from ..core.nodes import register_static
 from ..core.trace import Tracer, signature
 from ..core.types import WEAK, shaped
@@ -25,7 +26,6 @@ from ..passes.interpret import interpret
 from ..regions.call import call, execute, memo, plainly
 from ..rewrites.pipeline import rewritten, simplify
 from .dispatch import entry_for
-from .leaves import Own, ShapeDtypeStruct, check_callable, checked, name_of
 from .lowering import Lowered
 
 LIMIT = 1024
@@ -84,20 +84,6 @@ def stage_function(fun: Callable[..., Any], sigs: Sequence[Any], treedef: Any, t
 
     jaxpr, out_sigs = trace(flat, sigs, name)
     return Staged(jaxpr, treedef, box[0], out_sigs)
-
-
-_CACHES: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
-
-
-def _cache_of(fun: Callable[..., Any]) -> dict[Any, Any]:
-    """Programs of a function by identity; those of a bound method belong to its object."""
-    bound = getattr(fun, "__self__", None)
-    try:
-        if bound is not None and hasattr(fun, "__func__"):
-            return _CACHES.setdefault(bound, {}).setdefault(("method", fun.__func__), {})
-        return _CACHES.setdefault(fun, {})
-    except TypeError:  # neither hashable nor weakly referable: no sharing between wrappers
-        return {}
 
 
 def jit(
@@ -248,7 +234,7 @@ class Jitted:
         self.calls: Any = None  # native dispatch, once there is a compiled program
         self.known: set[Any] = set()  # the arguments that it takes
         self.fast: Callable[..., Any] = missed
-        self.cache = _cache_of(fun)
+        self.cache = cache_of(fun)
         update_wrapper(self, fun, updated=())
 
     def __repr__(self) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 from ..core import tree
 from ..core.errors import LeafError, StaticArgumentError, message
+from ..core.leaves import checked, name_of
 from ..core.types import ShapedArray, shaped
 from ..regions.numba_call import Compiled
 from ..regions.numba_call import numba_call as primitive
 from .custom import custom_vjp
-from .leaves import checked, name_of
 
 
 def numba_call(

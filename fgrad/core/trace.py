@@ -46,6 +46,8 @@ class Trace:
     concrete = False
     # Whether it reads what it recorded after the call.
     outlives = False
+    # Whether it records what a loop or a branch will run.
+    body = False
 
     def __init__(self) -> None:
         self.level = next(levels)
@@ -206,6 +208,13 @@ _BRANCH = (
     "here: grad alone runs Python branches"
 )
 STATIC = "mark the argument static (static_argnums), or take the number from a shape"
+# the same remedies inside the functions given to loops and branches
+_IN_BODY = {
+    _BRANCH: "use fgrad.numpy.where(condition, a, b) or fgrad.lax.cond(condition, f, g, *operands): the function is "
+    "traced once, and runs with values that Python does not see",
+    STATIC: "take the number from a shape or from outside the function; array indices and the bounds of "
+    "fgrad.lax.fori_loop may be traced",
+}
 _FLOAT = (
     "keep it an array: fgrad.numpy and plain np functions (np.sin, np.exp, ...) work on it where math.sin and float() "
     "would drop its derivative; fgrad.lax.stop_gradient(x) makes a constant on purpose"
@@ -238,6 +247,8 @@ def _refuse(x: Tracer, what: str, do: str) -> NoReturn:
         x = x.owner.peek(x)
     trace = x.owner
     why = "its derivative would be lost" if peek(x) is not None else f"its value is not known while {trace.name} traces"
+    if trace.body:
+        do = _IN_BODY.get(do, do)
     raise ConcretizationError(message(f"{what} is not possible: {why}", got=f"a traced {x.aval}", do=do))
 
 

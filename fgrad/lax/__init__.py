@@ -9,6 +9,7 @@ np.float64(3.0)
 """
 
 from . import linalg
+from .branches import cond, switch
 from .convolution import (
     ConvDimensionNumbers,
     ConvGeneralDilatedDimensionNumbers,
@@ -97,6 +98,7 @@ from .elementwise import (
     tan,
     tanh,
 )
+from .loops import fori_loop, while_loop
 from .reductions import (
     DotDimensionNumbers,
     argmax,
@@ -117,6 +119,7 @@ from .reductions import (
     reduce_prod,
     reduce_sum,
 )
+from .scans import map, scan
 from .shapes import (
     broadcast,
     broadcast_in_dim,
@@ -189,6 +192,7 @@ __all__ = [
     "collapse",
     "complex",
     "concatenate",
+    "cond",
     "conj",
     "conv",
     "conv_dimension_numbers",
@@ -222,6 +226,7 @@ __all__ = [
     "expand_dims",
     "expm1",
     "floor",
+    "fori_loop",
     "full",
     "full_like",
     "ge",
@@ -238,6 +243,7 @@ __all__ = [
     "log1p",
     "logistic",
     "lt",
+    "map",
     "max",
     "min",
     "mul",
@@ -265,6 +271,7 @@ __all__ = [
     "rev",
     "round",
     "rsqrt",
+    "scan",
     "select",
     "select_n",
     "shift_left",
@@ -283,19 +290,11 @@ __all__ = [
     "squeeze",
     "stop_gradient",
     "sub",
+    "switch",
     "tan",
     "tanh",
     "tile",
     "top_k",
     "transpose",
+    "while_loop",
 ]
-
-_LATER = ("associative_scan", "cond", "fori_loop", "map", "scan", "switch", "while_loop")
-
-
-def __getattr__(name: str) -> object:
-    if name in _LATER:
-        raise AttributeError(
-            f"fgrad.lax.{name} is not there yet; Python's loops and branches work under grad, vjp and jvp without jit"
-        )
-    raise AttributeError(f"module 'fgrad.lax' has no attribute '{name}'")

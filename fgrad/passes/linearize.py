@@ -19,7 +19,7 @@ from ..core.ir import Jaxpr
 from ..core.primitive import space
 from ..core.trace import Trace, Tracer, apply, levels, signature
 from ..core.types import aval_of
-from .interpret import interpret
+from .interpret import interpret, strict_values
 from .quiet import quietly
 from .rules import Rule, rule_of
 from .snapshots import LOCK_FROM, lock, locked, unlock
@@ -193,6 +193,7 @@ class Tape(Trace):
     def _apply_region(self, call: Call, mask: int, slots: list[int], values: list[Any]) -> Any:
         region: Any = call.primitive
         types = [aval_of(s) for s in call.sigs]
+        values = strict_values(values, types)
         active = [bool(mask >> i & 1) and t.inexact for i, t in enumerate(types)]
         outs, residuals, out_active, linear = region.linearize(active, *values, **call.params)
         outs = list(outs)

@@ -77,7 +77,7 @@ def run_alone(state, context, thunk, operands):
     """A parallel thunk on the calling thread, in parts short enough for signals."""
     extent = load_i64(thunk + THUNK_EXTENT)
     step = load_i64(thunk + THUNK_ALONE)
-    dims = load_i64(thunk + THUNK_DIMS)
+    dims = thunk + load_i64(thunk + THUNK_DIMS)
     for begin in range(0, extent, step):
         end = begin + step if begin + step < extent else extent
         status = call(load_i64(thunk + THUNK_ADDRESS), "i32(i64,i64,i64,i64,i64)", context, operands, dims, begin, end)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core import tree
-from ..core.errors import LeafError, message
-from ..core.trace import Tracer
-from ..core.types import canonical
+from . import tree
+from .errors import LeafError, message
+from .nodes import keystr
+from .trace import Tracer
+from .types import canonical
 
 
 class ShapeDtypeStruct:
@@ -48,7 +49,7 @@ class ShapeDtypeStruct:
 
 def path_of(treedef: Any, i: int, skip: int = 0) -> str:
     """Where leaf i stands in a structure, without the first `skip` steps."""
-    return tree.keystr(tree.leaves_with_path(tree.unflatten(treedef, list(range(treedef.num_leaves))))[i][0][skip:])
+    return keystr(tree.leaves_with_path(tree.unflatten(treedef, list(range(treedef.num_leaves))))[i][0][skip:])
 
 
 def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0) -> list[Any]:
