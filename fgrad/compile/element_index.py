@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ def update_window(op: str | None) -> Callable[..., Array]:
         sizes, strides = e.inputs[1].type.shape, e.params["strides"]
         starts = begins(k, e, [elements(k, s) for s in xs[2:]], sizes)
         new = elements(k, xs[1])
+        x = changeable(k, x)
         if type(x) is Memory:
             window = x.moved(
                 k,
@@ -110,6 +112,11 @@ def update_window(op: str | None) -> Callable[..., Array]:
         return result
 
     return rule
+
+
+def changeable(k: Builder, x: Array) -> Array:
+    """An array that an update may change: in registers, or in memory that the kernel may write."""
+    return x if type(x) is Memory and x.place.writable else elements(k, x)
 
 
 def matching(k: Builder, indices: Sequence[Value], place: Sequence[int | None]) -> Value | None:
@@ -187,6 +194,7 @@ def scatter(op: str | None) -> Callable[..., Array]:
         sizes = [x.shape[a] for a in rest]
         new = elements(k, xs[1]).reshape((count, *sizes))
         found = places(u, e, indices, count)
+        x = changeable(k, x)
         if type(x) is Memory:
             for n, (at, inside) in enumerate(found):
                 steps = [(i, x.strides[a]) for i, a in zip(at, axes, strict=True)]
@@ -200,7 +208,7 @@ def scatter(op: str | None) -> Callable[..., Array]:
                 here = matching(k, at, place)
                 if inside is not None:
                     here = inside if here is None else k.op("and", here, inside)
-                u.spend(new[n].size)
+                u.spend(prod(sizes))
                 for other in product(*map(range, sizes)):
                     full = list(other)
                     for a, s in zip(axes, place, strict=True):
