@@ -11,7 +11,7 @@ from typing import Any
 
 from .effects import NONE, Effects
 from .errors import LinearityError, MissingRuleError, message
-from .ir import Jaxpr
+from .ir import Eqn, Jaxpr
 from .types import ShapedArray
 
 
@@ -73,6 +73,8 @@ class Primitive:
     indexes: bool = False
     # Whether the kernel may return an operand or a view of one.
     aliases: bool = False
+    # Whether it is computed again rather than kept for a derivative, where that saves memory.
+    cheap: bool = False
     # Whether it holds programs: see Region.
     region: bool = False
 
@@ -170,6 +172,10 @@ class Region(Primitive):
     ) -> tuple[Sequence[Any], Sequence[Any], Sequence[bool], Jaxpr]:
         """(outs, residuals, which outs are active, linear program: residuals, active tangents -> active tangents)."""
         raise self._missing("linearize")
+
+    def pruned(self, e: Eqn, live: Sequence[bool]) -> Eqn:
+        """The equation without outputs that nothing reads, as far as that saves something."""
+        return e
 
 
 class Registry:
