@@ -66,6 +66,12 @@ def item_of(
     return Item(text, reads, [*writes, memory.frame], thunk, native=[function], cost=cost, eqn=e, inner=inner)
 
 
+def named(consts: int, carry: int, rest: int, kind: str) -> list[str]:
+    """What people call the inputs of a body."""
+    parts = (("constant", consts), ("carry", carry), (kind, rest))
+    return [f"{name} {i}" for name, count in parts for i in range(count)]
+
+
 def scan_items(e: Eqn, planner: Planner) -> list[Item]:
     """Slices step through operands and results."""
     body, consts, carry, length = (e.params[k] for k in ("jaxpr", "consts", "carry", "length"))
@@ -84,9 +90,15 @@ def scan_items(e: Eqn, planner: Planner) -> list[Item]:
         stage.setup[key] = a, step * max(length - 1, 0) if e.params["reverse"] else 0
         stage.steps.append((key, -step if e.params["reverse"] else step))
     items = stage.carry(carries, first, last, length)
-    (part,) = stage.parts
+    inputs, outputs = (
+        named(consts, carry, len(e.inputs) - split, "slice"),
+        named(0, carry, len(e.outputs) - carry, "stack"),
+    )
     text = f"scan of {length} runs{', backwards' if e.params['reverse'] else ''}"
-    cost, inner = length * stage.cost(), [Inner("body", part.plan, length)]
+    cost, inner = (
+        length * stage.cost(),
+        [Inner("body", stage.parts[0].plan, length, inputs, [outputs[i] for i in carries.kept])],
+    )
     return [*items, item_of(e, text, run_scan, memory, [stage], stage.words, cost, inner)]
 
 
@@ -128,8 +140,10 @@ def while_items(e: Eqn, planner: Planner) -> list[Item]:
                 stage.setup["condition", i] = a, 0
             stage.predicate = ("predicate",)
             stage.setup[stage.predicate] = stage.buffer(1), 0
-            inner.append(Inner("condition", plan, -1))
-        inner.append(Inner("body" if len(sweeps) == 1 else f"sweep {number}", stage.parts[0].plan, -1))
+            inner.append(Inner("condition", plan, None, named(consts, s.carry, 0, ""), ["condition"]))
+        title = "body" if len(sweeps) == 1 else f"sweep {number}"
+        inputs, outputs = named(s.consts, s.carry, len(s.reads), "read"), named(0, s.carry, s.pushes, "push")
+        inner.append(Inner(title, stage.parts[0].plan, None, inputs, [outputs[i] for i in carries.kept]))
         stages.append(stage)
         at, done, pushes = at + s.carry, done + s.carry, pushes + len(types)
     size = -(-size // ALIGN) * ALIGN if size >= WIDE else -(-size // 16) * 16
@@ -153,7 +167,8 @@ def cond_items(e: Eqn, planner: Planner) -> list[Item]:
         stage.setup = {("input", i): (a, 0) for i, a in enumerate(rest)}
         stage.setup |= {("output", k): (e.outputs[i], 0) for k, i in enumerate(wanted)}
         stages.append(stage)
-        inner.append(Inner(f"branch {number}", plan, -1))
+        names = [f"operand {i}" for i in range(len(rest))], [f"result {i}" for i in wanted]
+        inner.append(Inner(f"branch {number}", plan, None, *names))
 
     def words(address: Address) -> list[int]:
         operand, number = memory.source(index)
