@@ -150,6 +150,7 @@ from .slicing import (
     slice,
     slice_in_dim,
 )
+from .solvers import custom_linear_solve, custom_root
 from .sorting import (
     sort,
     sort_key_val,
@@ -207,6 +208,8 @@ __all__ = [
     "cummin",
     "cumprod",
     "cumsum",
+    "custom_linear_solve",
+    "custom_root",
     "digamma",
     "div",
     "dot",

@@ -72,6 +72,7 @@ def scan(
     Errors: `ShapeError` for lengths that do not agree, `TreeError`, `ShapeError`, `DtypeError` where the carry changes,
     naming the leaf.
 
+    >>> import numpy as np
     >>> from fgrad import lax
     >>> lax.scan(lambda total, x: (total + x, 2 * total), 0.0, np.array([1.0, 2.0, 3.0]))
     (np.float64(6.0), array([0., 2., 6.]))
@@ -282,6 +283,7 @@ def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> A
 
     Errors: `ShapeError` for lengths that do not agree or a negative `batch_size`.
 
+    >>> import numpy as np
     >>> from fgrad import lax
     >>> lax.map(lambda x: {"twice": 2 * x}, np.array([1.0, 2.0, 3.0]), batch_size=2)
     {'twice': array([2., 4., 6.])}
