@@ -99,6 +99,7 @@ from .elementwise import (
     tanh,
 )
 from .loops import fori_loop, while_loop
+from .prefixes import associative_scan
 from .reductions import (
     DotDimensionNumbers,
     argmax,
@@ -171,6 +172,7 @@ __all__ = [
     "argmin",
     "asin",
     "asinh",
+    "associative_scan",
     "atan",
     "atan2",
     "atanh",

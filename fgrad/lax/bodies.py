@@ -16,13 +16,13 @@ from ..core import tree
 from ..core.builder import trace
 from ..core.calls import LIMIT
 from ..core.effects import KEPT
-from ..core.errors import DtypeError, ShapeError, TreeError, message
+from ..core.errors import DtypeError, FgradError, ShapeError, TreeError, message
 from ..core.functions import cache_of, numbers_around
 from ..core.ir import Jaxpr
 from ..core.leaves import checked, name_of, path_of
 from ..core.primitive import Region
 from ..core.trace import Tracer, signature
-from ..core.types import Signature, aval_of
+from ..core.types import ShapedArray, Signature, aval_of
 from ..primitives.family import p
 
 _RANK = "biufc"
@@ -118,6 +118,11 @@ def fits(weak: Signature, other: Signature) -> bool:
     """Whether a Python number may take the type of the other."""
     a, b = aval_of(weak), aval_of(other)
     return b.shape == () and _RANK.index(a.dtype.kind) <= _RANK.index(b.dtype.kind.replace("u", "i"))
+
+
+def unequal(a: ShapedArray, b: ShapedArray) -> type[FgradError]:
+    """The class of the error for two types that ought to be one."""
+    return ShapeError if a.shape != b.shape else DtypeError
 
 
 def fitted(x: Any, sig: Signature) -> Any:

@@ -18,7 +18,7 @@ from ..passes.interpret import interpret
 from ..primitives.family import p
 from ..regions.call import memo
 from ..regions.cond import cond as region
-from .bodies import Body, applied, body_of, check_function, fits, flattened, is_weak, strong
+from .bodies import Body, applied, body_of, check_function, fits, flattened, is_weak, strong, unequal
 
 _UNSET: Any = object()
 
@@ -149,8 +149,7 @@ def _common(title: str, names: Sequence[str], bodies: Sequence[Body]) -> list[Sh
                 where = path_of(first.trees[0], i)
                 what = f"{title}: {names[0]} and {name} return different types" + (f" at {where}" if where else "")
                 a, b = aval_of(s), aval_of(y)
-                error = ShapeError if a.shape != b.shape else DtypeError
-                raise error(message(what, got=f"{a} and {b}", do=_remedy(a, b)))
+                raise unequal(a, b)(message(what, got=f"{a} and {b}", do=_remedy(a, b)))
     return [aval_of(s) for s in sigs]
 
 

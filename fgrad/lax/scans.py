@@ -21,7 +21,8 @@ from ..core.trace import Tracer, peek, signature
 from ..core.types import ShapedArray, aval_of
 from ..passes.interpret import interpret
 from ..passes.vmap import batch_program
-from ..regions.call import memo
+from ..regions.bodies import constless
+from ..regions.call import memo, one_equation
 from ..regions.checkpoint import checkpoint as checkpoint_region
 from ..regions.scan import scan as region
 from ..regions.scan import slice_type, stacked_type
@@ -193,12 +194,12 @@ def _runs(body: Jaxpr, how: How, n: int, operands: Sequence[Any]) -> list[Any]:
         return _in_chunks(body, how, n, min(how.batch, n), operands)
     if how.unroll > 1 and n:
         return _in_chunks(body, how._replace(base=0), n, min(how.unroll, n), operands)
-    return _loop(body, how.consts, how, n, operands)
+    return _loop(body, how, n, operands)
 
 
-def _loop(body: Jaxpr, consts: int, how: How, n: int, operands: Sequence[Any]) -> list[Any]:
+def _loop(body: Jaxpr, how: How, n: int, operands: Sequence[Any]) -> list[Any]:
     """The equation itself."""
-    params = {"jaxpr": body, "consts": consts, "carry": how.carry, "length": n, "reverse": how.reverse}
+    params = {"jaxpr": body, "consts": how.consts, "carry": how.carry, "length": n, "reverse": how.reverse}
     return applied(region, operands, len(body.outputs), **params)
 
 
@@ -214,9 +215,7 @@ def _in_chunks(body: Jaxpr, how: How, n: int, size: int, operands: Sequence[Any]
         if count == 1:
             return interpret(chunk, [*same, *state, *parts])
         parts = [reshape(x, (count, size, *x.shape[1:])) for x in parts]
-        extra = chunk.consts
-        operands = [*extra, *same, *state, *parts]
-        outs = _loop(chunk.closed(), len(extra) + how.consts, how, count, operands)
+        outs = _loop(chunk, how, count, [*same, *state, *parts])
         return [*outs[: how.carry], *[reshape(y, (count * size, *y.shape[2:])) for y in outs[how.carry :]]]
 
     def rest(state: Sequence[Any]) -> list[Any]:
@@ -243,16 +242,14 @@ def _chunk(body: Jaxpr, how: How, size: int) -> Jaxpr:
     stacked = [*types[:split], *[stacked_type(size, t) for t in types[split:]]]
 
     def checkpointed() -> Jaxpr:
-        runs, _ = trace(lambda *xs: _runs(body, how, size, xs), stacked, "lax.scan", sites=False)
-        params = {"jaxpr": runs.closed(), "name": "scan"}
-        kept = lambda *xs: applied(checkpoint_region, [*runs.consts, *xs], len(runs.outputs), **params)  # noqa: E731
-        return trace(kept, stacked, "lax.scan", sites=False)[0]
+        runs = constless(trace(lambda *xs: _runs(body, how, size, xs), stacked, "lax.scan", sites=False)[0])
+        return one_equation(checkpoint_region, stacked, {"jaxpr": runs, "name": "scan"})
 
     def batched() -> Jaxpr:
         return batch_program(body, [i >= split for i in range(len(types))], size, True)[0]
 
     make = checkpointed if how.base else batched if how.batch else lambda: _unrolled(body, how, size, stacked)
-    return memo(body, ("chunk", how, size), make)  # type: ignore[no-any-return]
+    return memo(body, ("chunk", how, size), lambda: constless(make()))  # type: ignore[no-any-return]
 
 
 def _unrolled(body: Jaxpr, how: How, size: int, types: Sequence[ShapedArray]) -> Jaxpr:

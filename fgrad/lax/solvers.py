@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core import tree
 from ..core.builder import trace
-from ..core.errors import DtypeError, ShapeError, TreeError, message
+from ..core.errors import DtypeError, TreeError, message
 from ..core.ir import Jaxpr
 from ..core.leaves import checked, described, path_of
 from ..core.trace import signature
@@ -16,7 +16,7 @@ from ..passes.interpret import interpret
 from ..passes.linearize import linear_parts
 from ..passes.transpose import zeros
 from ..regions import implicit
-from .bodies import applied, check_function, fits, flattened, is_weak, strong
+from .bodies import applied, check_function, fits, flattened, is_weak, strong, unequal
 
 Map = Callable[[Any], Any]
 
@@ -167,10 +167,10 @@ class _Like:
         leaves = checked(leaves, structure, f"{self.title}: {what} ")
         for i, (x, t) in enumerate(zip(leaves, self.types, strict=True)):
             sig = signature(x)
-            if aval_of(sig) != t and not (is_weak(sig) and fits(sig, t)):
+            found = aval_of(sig)
+            if found != t and not (is_weak(sig) and fits(sig, t)):
                 wrong = f"{self.title}: {what} has another type than {self.name}{path_of(structure, i)}"
-                error = ShapeError if aval_of(sig).shape != t.shape else DtypeError
-                raise error(message(wrong, got=f"{aval_of(sig)} where {t} is expected", do=f"return a {t}"))
+                raise unequal(found, t)(message(wrong, got=f"{found} where {t} is expected", do=f"return a {t}"))
         return [strong(x, t) for x, t in zip(leaves, self.types, strict=True)]
 
     def program(self, fun: Map, name: str, has_aux: bool = False) -> tuple[Jaxpr, tree.Structure | None]:
