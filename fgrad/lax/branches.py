@@ -11,14 +11,14 @@ from ..core import tree
 from ..core.builder import sharing
 from ..core.errors import DtypeError, FgradError, ShapeError, TreeError, message
 from ..core.ir import Eqn, Jaxpr, Literal, Var
-from ..core.leaves import Own, described, path_of
+from ..core.leaves import described, path_of
 from ..core.trace import Tracer, peek, signature
 from ..core.types import ShapedArray, aval_of, canonical, shaped
 from ..passes.interpret import interpret
 from ..primitives.family import p
 from ..regions.call import memo
 from ..regions.cond import cond as region
-from .bodies import Body, applied, body_of, check_function, fits, flattened, is_weak, strong, unequal
+from .bodies import Body, applied, body_of, check_function, fits, flattened, handed_out, is_weak, strong, unequal
 
 _UNSET: Any = object()
 
@@ -123,10 +123,7 @@ def _chosen(
     leaves = [strong(x, s) for x, s in zip(leaves, sigs, strict=True)]
     if type(which) is not Tracer:
         chosen = bodies[order[which]].program
-        own = Own([*chosen.consts, *leaves])
-        outs = [own(y) for y in interpret(_converted(chosen, types), leaves)]
-        # a result is a handle of its own, as one of the region is
-        outs = [Tracer(y.owner, y.sig, y.value, y.slot) if type(y) is Tracer else y for y in outs]
+        outs = handed_out(interpret(_converted(chosen, types), leaves), [*chosen.consts, *leaves])
     else:
         programs, consts = sharing([_converted(bodies[k].program, types) for k in order])
         outs = applied(region, [which, *consts, *leaves], len(types), branches=tuple(programs))

@@ -16,7 +16,7 @@ from ..core import tree
 from ..core.builder import trace
 from ..core.errors import ConcretizationError, ShapeError, TreeError, message
 from ..core.ir import Jaxpr
-from ..core.leaves import Own, described, name_of, path_of
+from ..core.leaves import described, name_of, path_of
 from ..core.trace import Tracer, peek, signature
 from ..core.types import ShapedArray, aval_of
 from ..passes.interpret import interpret
@@ -26,7 +26,7 @@ from ..regions.call import memo, one_equation
 from ..regions.checkpoint import checkpoint as checkpoint_region
 from ..regions.scan import scan as region
 from ..regions.scan import slice_type, stacked_type
-from .bodies import applied, body_of, check_function, flattened, settled, strong
+from .bodies import applied, body_of, check_function, flattened, handed_out, settled, strong
 from .shapes import concatenate, reshape
 from .slicing import index_in_dim, slice_in_dim
 
@@ -180,8 +180,7 @@ def repeated(body: Jaxpr, how: How, n: int, operands: Sequence[Any]) -> list[Any
     """Carry and stacked slices after `n` runs of a closed program; operands: consts, carry, slices."""
     if not any(type(x) is Tracer for x in operands):
         how = how._replace(base=0)  # there is nothing to differentiate
-    own = Own(operands)
-    return [own(y) for y in _runs(body, how, n, operands)]
+    return handed_out(_runs(body, how, n, operands), operands)
 
 
 def _runs(body: Jaxpr, how: How, n: int, operands: Sequence[Any]) -> list[Any]:
