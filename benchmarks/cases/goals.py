@@ -56,12 +56,22 @@ FLOAT32 = {
     "LeNet, batch 128, SGD": Goal(0.18, beats=("torch",)),
     "1000 residual layers of 32, SGD": Goal(0.3),
     "sort 1M": Goal(0.03),
+    "Lorenz, 10,000 RK4 steps": Goal(0.8),
+    "Lorenz, 10,000 RK4 steps, gradient": Goal(0.7),
+    "while loop of 100,000 trips": Goal(0.5),
+    "tanh RNN, T 100, batch 32, width 64, gradient": Goal(0.4),
+    "LSTM, T 50, batch 16, width 128, SGD": Goal(0.45),
+    "A[i] from A[i-1], n = 1,000, gradient": Goal(0.05),
+    "A[i] from A[i-1], n = 8,000, gradient": Goal(0.01),
+    "scan of 20 scalars, 1,000 steps, gradient": Goal(0.08),
+    "scan of 60 scalars, 1,000 steps, gradient": Goal(0.08),
 }
 FLOAT64 = FLOAT32 | {
     "tanh 1M": Goal(1.5),  # at 2 ULP, where JAX has 6.8
     "Black-Scholes 1M": Goal(0.1),
     "Black-Scholes greeks 1M": Goal(0.1),
     "matmul 1024": Goal(1.25),
+    "Lorenz, 10,000 RK4 steps, gradient": Goal(0.1),
     "MLP 784-512-512-10, batch 128, SGD": replace(FLOAT32["MLP 784-512-512-10, batch 128, SGD"], median=1.25),
 }
 STEADY: Mapping[str, Mapping[str, Goal]] = {"float32": FLOAT32, "float64": FLOAT64}

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..compile.analysis import MemoryPlan, cost_analysis
-from ..compile.executable import PREPARATION, Mistrust, ProgramFailure, planned
+from ..compile.executable import Mistrust, ProgramFailure
 from ..compile.flat import arrays
 from ..compile.native.entry import Dispatcher
 from ..compile.native.library import MISS
 from ..compile.plan import Plan
+from ..compile.planner import PREPARATION, Planner
 from ..compile.report import Report
 from ..core import tree
 from ..core.builder import resting_collector
@@ -198,7 +199,8 @@ class Lowered(_Described):
         if self.backend == "interpreter":
             return super().plan
         with resting_collector():
-            return planned(self.stages[-1][1], self.donated, self._keep, trusting=not self.donated)
+            planner = Planner(trusting=not self.donated, keep=self._keep)
+            return planner.program(self.stages[-1][1], self.donated)
 
     def compile(self) -> Compiled:
         """Machine code for the program, callable; the same that calls of the jitted function use.

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,22 +14,15 @@ import numpy as np
 from ..core.builder import resting_collector
 from ..core.errors import FgradError, OutOfBoundsError, message
 from ..core.ir import Eqn, Jaxpr
-from ..regions.call import execute, inlined
-from . import callbacks, code, factorizations, lapack, library
+from ..regions.call import execute, plainly
+from . import callbacks, code, factorizations, lapack
 from .engine import CompileError
 from .expressions import NAN_MET, NEAR, TOO_FAR
 from .native.program import NativeProgram, Output, Program
-from .plan import NOWHERE, Plan, plan
-from .uniform import with_uniform_constants
+from .plan import Plan, slots_of
+from .planner import PREPARATION, Planner
 
 BACKENDS = ("native", "numba", "interpreter")
-
-
-# What becomes of a program, behind the rewrites, before it is planned
-PREPARATION: list[tuple[str, Callable[[Jaxpr], Jaxpr]]] = [
-    ("calls in place", inlined),
-    ("uniform constants", with_uniform_constants),
-]
 
 
 class KernelWarning(RuntimeWarning):
@@ -74,9 +67,10 @@ class Executable:
         """Plan, compile and fill the table; equations whose origin is refused become NumPy calls."""
         start = time.perf_counter()
         self.refused = refused
-        self.plan: Plan = planned(self.jaxpr, self.donated, self.keep, refused, self.trusting)
+        self.planner = Planner(refused, self.trusting, self.keep)
+        self.plan: Plan = self.planner.program(self.jaxpr, self.donated)
         middle = time.perf_counter()
-        items = self.plan.items
+        items = [item for plan in self.plan.walk() for item in plan.items]
         try:
             address = code.addresses(
                 [i.kernel for i in items if i.kernel], [f for i in items for f in i.native], self.backend
@@ -108,43 +102,26 @@ class Executable:
 
     def site(self, e: Eqn) -> Any:
         """The user's line that recorded an equation."""
-        return self.jaxpr.sites[e.origin] if 0 <= e.origin < len(self.jaxpr.sites) else None
+        sites = next((p.jaxpr.sites for p in self.plan.walk() if e in p.jaxpr.eqns), ())
+        return sites[e.origin] if 0 <= e.origin < len(sites) else None
 
     def table(self, address: Any) -> Program:
         """The native program: one slot for each place in memory."""
         plan = self.plan
         slots: dict[Any, int] = {}
-        temporaries: list[tuple[int, int]] = []
-        constants: list[tuple[int, np.ndarray]] = []
-        inputs = [-1] * len(plan.inputs)
-        outputs = [-1] * len(plan.jaxpr.outputs)
-
-        def slot(v: Any) -> int:
-            place = plan.places.get(plan.base(v), NOWHERE)
-            assert place is not NOWHERE or not v.type.size
-            key = plan.memory(v)
-            found = slots.get(key)
-            if found is None:
-                found = slots[key] = len(slots)
-                kind, number = key
-                if kind == "arena":
-                    temporaries.append((found, number))
-                elif kind == "constant":
-                    constants.append((found, np.require(plan.constants[number], None, ["C", "A"])))
-                elif kind == "input":
-                    inputs[number] = found
-            if place.kind == "output":
-                outputs[place.number] = found
-            return found
-
+        slot = slots_of(plan, lambda key: slots.setdefault(key, len(slots)))
         thunks = [item.thunk(slot, address) for item in plan.items]
         results = []
-        for i, a in enumerate(plan.jaxpr.outputs):
-            if outputs[i] < 0:  # of no elements
-                outputs[i] = len(slots)
-                slots["output", i] = outputs[i]
-            results.append(Output(outputs[i], a.type.dtype, a.type.shape, plan.donated_to.get(i, -1)))
-        return Program(thunks, len(slots), plan.arena_bytes, temporaries, constants, inputs, results)
+        for i, v in enumerate(plan.results):
+            results.append(Output(slot(v), v.type.dtype, v.type.shape, plan.donated_to.get(i, -1)))
+        temporaries = [(found, number) for (kind, number), found in slots.items() if kind == "arena"]
+        constants = [
+            (found, np.require(plan.constants[number], None, ["C", "A"]))
+            for (kind, number), found in slots.items()
+            if kind == "constant"
+        ]
+        inputs = [slots.get(("input", i), -1) for i in range(len(plan.inputs))]
+        return Program(thunks, len(slots), plan.arena_bytes, temporaries, constants, inputs, results, plan.start)
 
     def run(self, leaves: Sequence[Any]) -> list[Any]:
         """Run on arrays of the right types, contiguous and aligned."""
@@ -159,7 +136,7 @@ class Executable:
     def mistrust(self, reason: int) -> None:
         """Plan again: with zeros that annihilate infinities, or with NumPy's sines."""
         with self.lock:
-            far = {id(e) for e in self.jaxpr.eqns if e.primitive.name in NEAR} if reason == TOO_FAR else set()
+            far = far_reaching(self.plan) if reason == TOO_FAR else set()
             if far - self.refused or (reason == NAN_MET and self.trusting):
                 self.trusting &= reason != NAN_MET
                 with resting_collector():
@@ -170,7 +147,7 @@ class Executable:
         if status == 1 and b in (NAN_MET, TOO_FAR) and not self.donated:
             self.mistrust(b)
             raise Mistrust
-        item = self.plan.items[thunk]
+        item = self.planner.items[thunk]
         if status == 1 and b == TOO_FAR:
             what = "sin, cos or tan of an argument beyond 2**46 in a program that may overwrite its arguments"
             raise ProgramFailure(message(what, do="do not donate arguments to it"), status, item)
@@ -188,19 +165,16 @@ class Executable:
         `jaxpr` is the caller's own, of which this may be an equal one.
         """
         if not self.plan.donated_to:
-            execute(jaxpr, leaves)
+            with plainly():
+                execute(jaxpr, leaves)
         raise failure from None
 
 
-def planned(
-    jaxpr: Jaxpr,
-    donated: Sequence[int],
-    keep: list[Any],
-    refused: frozenset[int] = frozenset(),
-    trusting: bool = False,
-) -> Plan:
-    """The plan of a prepared program; `keep` takes what must live as long as what is made of it."""
-    return plan(jaxpr, donated, library.strided, lambda e, f: library.call_items(e, f, keep), refused, trusting)
+def far_reaching(plan: Plan) -> set[int]:
+    """The ids of equations that may have left the reach of their formulas; of loops, where a kernel is all of one."""
+    found = {id(e) for p in plan.walk() for e in p.jaxpr.eqns if e.primitive.name in NEAR}
+    loops = [i.eqn for p in plan.walk() for i in p.items if i.kernel and i.eqn and i.eqn.primitive.region]
+    return found | {id(e) for e in loops}
 
 
 _KNOWN: dict[Any, Executable] = {}

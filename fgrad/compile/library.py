@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.ir import Eqn, Literal, Var
 from ..core.types import shaped
@@ -13,6 +13,8 @@ from .convolution import convolution_items
 from .dot import Layout, plan_dot
 from .emit import Launch
 from .fuse import Fuser, View
+from .kernel_loops import kernel_loop_items
+from .loops import LOOPS, loop_items
 from .nests import Builder
 from .plan import Item, Thunk, copy_item, launch_item
 from .pooling import pooling_items
@@ -20,16 +22,23 @@ from .products import NAMES
 from .routines import routine_items
 from .scalars import type_name
 
+if TYPE_CHECKING:
+    from .planner import Planner
+
 
 def strided(e: Eqn) -> bool:
     """Whether a call reads its operands through strides: products of the dtypes that BLAS has."""
     return e.primitive.name == "dot_general" and e.outputs[0].type.dtype.str[1:] in NAMES
 
 
-def call_items(e: Eqn, fuser: Fuser, keep: list[Any]) -> list[Item]:
-    """The items of an equation that is no kernel's; `keep` takes what must live as long as the program."""
+def call_items(e: Eqn, fuser: Fuser, planner: Planner) -> list[Item]:
+    """The items of an equation that is no kernel's."""
     if not any(v.type.size for v in e.outputs) and not e.effects:
         return []
+    if e.primitive.name in LOOPS:
+        small = None if id(e) in planner.refused else kernel_loop_items(e, planner.keep, planner.trusting)
+        return loop_items(e, planner) if small is None else small
+    keep = planner.keep
     if strided(e):
         items = product(e, fuser)
         if items is not None:

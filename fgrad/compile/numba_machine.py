@@ -57,6 +57,20 @@ def run_thunk(typingctx: Any, address: Any, call: Any, operands: Any, dims: Any,
     return types.int32(address, call, operands, dims, begin, end), generate
 
 
+@intrinsic
+def poll(typingctx: Any, address: Any, call: Any) -> Any:
+    """The status that the native function at an address gives for a call; of none at all, 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        status = cgutils.alloca_once_value(builder, ir.Constant(ir.IntType(32), 0))
+        with builder.if_then(builder.icmp_signed("!=", args[0], ir.Constant(args[0].type, 0)), likely=False):
+            kind = ir.FunctionType(ir.IntType(32), [args[1].type])
+            builder.store(builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]]), status)
+        return builder.load(status)
+
+    return types.int32(address, call), generate
+
+
 @intrinsic(prefer_literal=True)
 def scratch(typingctx: Any, element: Any, length: Any) -> Any:
     """Memory on the stack for a constant number of elements."""

@@ -38,9 +38,24 @@ from typing import Any
 from .llvm_control import Control
 from .llvm_lanes import Affine, Lanes, Source, as_number, flat
 from .llvm_ops import identity, literal, memory_type, register_type, spread
-from .llvm_plan import Plan, changed, plan, statements, values
-from .nests import Accumulator, Assign, Block, Branch, Check, Kernel, Loop, Store, Update, Value, Variable
+from .llvm_plan import Plan, changed, leaves, plan, values
+from .nests import (
+    Accumulator,
+    Assign,
+    Block,
+    Branch,
+    Check,
+    Kernel,
+    Leave,
+    Loop,
+    Poll,
+    Store,
+    Update,
+    Value,
+    Variable,
+)
 from .scalars import FLOATS, INTEGERS, MATH
+from .statements import statements
 from .vecmath import formula
 
 _FEW = 8  # lanes of a second loop, where the rest is not done under a mask
@@ -228,6 +243,18 @@ class _Renderer(Control):
         self.lines = lines
         self.begin_block(ok)
 
+    def poll(self, statement: Poll) -> None:
+        """Call a native function, if there is one; leave with its status unless that is 0."""
+        ask, on, fail = self.name("ask"), self.name("on"), self.name("stopped")
+        word = self.read_word("%dims", statement.dim, "function")
+        self.go(self.put(f"icmp ne i64 {word}, 0", "there"), ask, on, rarely=True)
+        self.begin_block(ask)
+        function = self.put(f"inttoptr i64 {word} to ptr", "function")
+        status = self.put(f"call i32 {function}(ptr %call)", "status")
+        self.go(self.put(f"icmp eq i32 {status}, 0", "fine"), on, fail, rarely=True)
+        self.failures += [f"{fail}:", f"  ret i32 {status}"]
+        self.begin_block(on)
+
     # ------------------------------------------------------------------------------------------------------- control
 
     def branch(self, statement: Branch) -> None:
@@ -265,7 +292,7 @@ class _Renderer(Control):
             self.block(statement.body)
 
         copies = _UNROLLED // sum(1 for _ in statements(statement.body)) if statement.body.statements else 1
-        self.repeat(hint, start, stop, 1, sources, body, copies=copies)
+        self.repeat(hint, start, stop, 1, sources, body, copies, leaves(statement.body))
 
     def vector_loop(self, statement: Loop, start: str, stop: str, sources: Sequence[Source]) -> None:
         """Whole vectors, then the rest; accumulators as one partial result a lane, folded in a fixed order."""
@@ -393,4 +420,6 @@ _STATEMENTS: dict[type, Callable[[_Renderer, Any], None]] = {
     Variable: _Renderer.accumulator,
     Update: _Renderer.update,
     Assign: _Renderer.assign,
+    Leave: _Renderer.leave,
+    Poll: _Renderer.poll,
 }

@@ -27,7 +27,22 @@ from typing import Any
 import numpy as np
 
 from . import prelude
-from .nests import Accumulator, Assign, Block, Branch, Buffer, Check, Kernel, Loop, Store, Update, Value, Variable
+from .nests import (
+    Accumulator,
+    Assign,
+    Block,
+    Branch,
+    Buffer,
+    Check,
+    Kernel,
+    Leave,
+    Loop,
+    Poll,
+    Store,
+    Update,
+    Value,
+    Variable,
+)
 from .scalars import FLOATS, INTEGERS, MATH
 from .vecmath import formula
 
@@ -269,6 +284,11 @@ class _Writer:
             )
         elif isinstance(s, Assign):
             self.line(f"{_place(s.variable)} = {self.name(s.value)}")
+        elif isinstance(s, Leave):
+            self.line(f"if not {self.name(s.holds)}:")
+            self.line("    break")
+        elif isinstance(s, Poll):
+            self.poll(s)
         else:
             assert isinstance(s, Check)
             self.line(f"if not {self.name(s.holds)}:")
@@ -278,6 +298,15 @@ class _Writer:
                     self.line(f"call[2] = {first}")
                     self.line(f"call[3] = {second}")
                 self.line("return 1" if self.thunk else f"return 1, {first}, {second}")
+
+    def poll(self, s: Poll) -> None:
+        """A look for signals, which Python itself does well."""
+        if not self.thunk:
+            self.line("pass  # a look for signals")
+            return
+        self.line(f"status = poll(dims[{s.dim}], call)")
+        self.line("if status != 0:")
+        self.line("    return status")
 
     # ---------------------------------------------------------------------------------------------------- expressions
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..core.errors import DtypeError, ShapeError, message
 from ..core.primitive import Primitive, is_linear
 from ..core.types import ShapedArray, shaped
-from .family import align, check_axes, p, spread, type_of, zeros
+from .family import align, check_axes, full, p, spread, type_of, zeros
 
 
 class ConvertElementType(Primitive):
@@ -267,7 +267,7 @@ class Pad(Primitive):
             return [self(x, value, **params)], [True]
         x = x if mapped[0] else spread(size, x)
         padded = self(x, zeros(shaped((), x.dtype)), **params)
-        here = self(p.broadcast_in_dim(np.True_, shape=x.shape, dims=()), np.False_, **params)
+        here = self(full(1, shaped(x.shape, np.bool_)), np.False_, **params)
         return [p.select(here, padded, p.broadcast_in_dim(value, shape=padded.shape, dims=(0,)))], [True]
 
     def samples(self, draw: Any) -> Any:

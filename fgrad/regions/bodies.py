@@ -10,6 +10,8 @@ from ..core.calls import renderer
 from ..core.effects import KEPT
 from ..core.errors import ProgramError, message
 from ..core.ir import Eqn, Jaxpr, Literal, Var
+from ..core.trace import signature
+from ..core.types import ShapedArray, aval_of
 from ..passes.interpret import interpret
 from ..passes.jvp import jvp_program
 from ..passes.linearize import linear_parts
@@ -23,6 +25,11 @@ Flags = tuple[bool, ...]
 def picked(items: Sequence[Any], flags: Sequence[bool], value: bool = True) -> list[Any]:
     """The items whose flag is `value`."""
     return [x for x, f in zip(items, flags, strict=True) if bool(f) is value]
+
+
+def type_of(x: Any) -> ShapedArray:
+    """The type of an operand: an array, a Python number or a traced value."""
+    return aval_of(signature(x))
 
 
 def constless(jaxpr: Jaxpr) -> Jaxpr:
@@ -61,7 +68,7 @@ def settled(carry: Sequence[bool], step: Callable[[Flags], Sequence[bool]]) -> F
 
 
 def jvp_body(jaxpr: Jaxpr, active: Flags, force: Flags) -> tuple[Jaxpr, Flags]:
-    """Inputs, tangents of the active ones -> outputs, tangents of those that are active or forced; and which these are."""
+    """Inputs, active tangents -> outputs, tangents of those that are active or forced; and which these are."""
 
     def make() -> tuple[Jaxpr, Flags]:
         program, found = memo(jaxpr, ("jvp", active), lambda: jvp_program(jaxpr, active))
@@ -208,7 +215,7 @@ def partition(jaxpr: Jaxpr, linear: Flags) -> tuple[Jaxpr, Jaxpr, list[Any], Fla
 
 
 def pulled_body(jaxpr: Jaxpr, linear: Flags, cts: Flags, accs: Flags) -> tuple[Jaxpr, Flags]:
-    """Known inputs, cotangents, accumulators -> new accumulators of the linear inputs that have one; which these are."""
+    """Known inputs, cotangents, accumulators -> new accumulators of linear inputs; and which of them there are."""
     key = ("transpose", linear, cts, accs)
     program, present = memo(jaxpr, key, lambda: transposed_program(jaxpr, linear, cts, accs))
     return renderer.simplify(constless(program)), present

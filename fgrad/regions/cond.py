@@ -15,8 +15,8 @@ from ..core.primitive import Region, is_linear, registry
 from ..core.types import ShapedArray, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import zeros
-from ..passes.vmap import batch_program, spread
-from .bodies import Flags, depends, jvp_body, linear_body, permuted, picked, pulled_body, constless
+from ..passes.vmap import batch_program
+from .bodies import Flags, constless, depends, jvp_body, linear_body, picked, pulled_body, type_of
 from .call import execute, memo, on_request
 from .loop import lane_by_lane
 
@@ -213,7 +213,7 @@ def harmless(jaxpr: Jaxpr) -> bool:
 
 
 def _selected(here: Any, a: Any, b: Any) -> Any:
-    shape = tuple(np.shape(a)) if not hasattr(a, "shape") else tuple(a.shape)
+    shape = type_of(a).shape
     return registry.select(registry.broadcast_in_dim(here, shape=shape, dims=(0,)), a, b)
 
 

@@ -2,8 +2,8 @@
 
 How often it runs is known only when it has run, and so is how much its reverse mode must remember. No array of such a
 length ever appears in a program: a `while_loop` is a sequence of *sweeps* over the same runs, the first forwards, the
-second backwards, the third forwards again, and so on. A sweep may push values, one for each run, which later sweeps read
-at the same run. Derivatives of sweeps are sweeps:
+second backwards, the third forwards again, and so on. A sweep may push values, one for each run, which later sweeps
+read at the same run. Derivatives of sweeps are sweeps:
 
     jvp        each sweep beside its tangent
     transpose  the sweeps again, pushing residuals; then the transposed ones, from the last to the first
@@ -25,9 +25,9 @@ from ..core.types import ShapedArray, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import zeros
 from ..passes.vmap import batch_program, spread
-from .bodies import Flags, depends, jvp_body, partition, permuted, picked, pulled_body, settled, constless
+from .bodies import Flags, constless, depends, jvp_body, partition, permuted, picked, pulled_body, settled, type_of
 from .call import execute, memo, on_request, one_equation
-from .scan import scan
+from .scan import scan, slice_type
 
 
 class Sweep(NamedTuple):
@@ -121,7 +121,7 @@ class While(Region):
                 operands += xs[piece]
                 for x, t, a in zip(xs[piece], tangents[piece], on, strict=True):
                     if a:
-                        operands.append(zeros(shaped(tuple(np.shape(x)), x.dtype)) if t is None else t)
+                        operands.append(zeros(type_of(x)) if t is None else t)
             marks.append(flags[1])
         outs = iter(self.apply(operands, **new))
         primals: list[Any] = []
@@ -227,7 +227,7 @@ class While(Region):
         marks = [a for part in self._dual_marks(cond, consts, sweeps, given) for a in part]
 
         def make() -> Jaxpr:
-            types = [shaped(tuple(np.shape(x)), x.dtype) for x in xs]
+            types = [type_of(x) for x in xs]
 
             def program(*args: Any) -> list[Any]:
                 rest = iter(args[len(types) :])
@@ -276,7 +276,7 @@ class While(Region):
             operands += [*mine, *start]
         outs = self.apply(operands, **new)
         outs = outs[sum(len(on) - sum(on) for on in flags) :]
-        for s, (same, state), on in reversed(list(zip(sweeps, places(consts, sweeps), flags, strict=True))):
+        for (same, state), on in reversed(list(zip(places(consts, sweeps), flags, strict=True))):
             count = sum(on)
             for i, y in zip(picked(range(state.start, state.stop), on), outs[:count], strict=True):
                 if linear[i]:
@@ -434,7 +434,7 @@ def lane_by_lane(
     region: Region, size: int, mapped: Flags, xs: Sequence[Any], params: dict[str, Any]
 ) -> tuple[list[Any], list[bool]]:
     """A region run for one lane after the other: what each lane does, it does as if it were alone."""
-    types = [shaped(tuple(np.shape(x))[m:], x.dtype) for x, m in zip(xs, mapped, strict=True)]
+    types = [slice_type(type_of(x)) if m else type_of(x) for x, m in zip(xs, mapped, strict=True)]
     body = one_equation(region, types, params)
     inputs = [*picked(body.inputs, mapped, False), *picked(body.inputs, mapped)]
     consts = len(xs) - sum(mapped)

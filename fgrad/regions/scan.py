@@ -1,4 +1,4 @@
-"""scan: a program run a known number of times, with values carried from one run to the next and arrays cut in slices."""
+"""scan: a program run a known number of times, with values carried on from run to run, and arrays cut in slices."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..core.effects import KEPT, Effects
 from ..core.errors import ShapeError, message
 from ..core.ir import Eqn, Jaxpr, Literal
 from ..core.primitive import Region, is_linear, registry, space
-from ..core.trace import Tracer
 from ..core.types import ShapedArray, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import zeros
 from ..passes.vmap import batch_program, spread
 from .bodies import (
     Flags,
+    constless,
     depends,
     invariant,
     jvp_body,
@@ -29,8 +29,8 @@ from .bodies import (
     picked,
     pulled_body,
     settled,
+    type_of,
     upto,
-    constless,
 )
 from .call import execute, memo, on_request
 
@@ -224,7 +224,7 @@ class Scan(Region):
         def make() -> Jaxpr:
             types = jaxpr.in_types
             whole = [*types[:split], *[stacked_type(length, t) for t in types[split:]]]
-            ins = [shaped(tuple(r.shape), r.dtype) for r in residuals]
+            ins = [type_of(r) for r in residuals]
             count, end = len(plan.same), len(residuals)
 
             def program(*args: Any) -> list[Any]:
@@ -495,7 +495,7 @@ def _read(jaxpr: Jaxpr, outputs: Sequence[Any]) -> set[Any]:
 
 
 def _filled(t: Any, x: Any) -> Any:
-    return zeros(shaped(tuple(np.shape(x)) if type(x) is not Tracer else x.shape, x.dtype)) if t is None else t
+    return zeros(type_of(x)) if t is None else t
 
 
 def _added(acc: Any, ct: Any) -> Any:

@@ -16,7 +16,7 @@ from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
 from . import blocks, layout, pool
 from .dispatch import add_entry, clear_entries, dispatch, execute
 from .language import Module
-from .runtime import free_arenas, free_contexts, give_context, new_state, run, take_context
+from .runtime import free_arenas, free_contexts, give_context, new_state, run, run_sequence, take_context
 
 Word = ctypes.c_int64
 HANDLER_BYTES = 180  # PyDataMem_Handler, and the name of its capsule
@@ -54,8 +54,8 @@ class Library:
 
     def __init__(self) -> None:
         # The compiler takes every other one on each of two processors: `dispatch` here, `execute` and `run` there.
-        natives = [dispatch, execute, take_context, run, give_context, free_contexts, new_state, free_arenas]
-        natives += [add_entry, clear_entries]
+        natives = [dispatch, execute, take_context, run, give_context, run_sequence, new_state, free_contexts]
+        natives += [add_entry, clear_entries, free_arenas]
         natives += [blocks.block_malloc, blocks.block_calloc, blocks.block_realloc, blocks.block_free]
         natives += [blocks.free_blocks]
         if CAN_THREAD:
@@ -90,6 +90,7 @@ class Library:
             layout.STATE_FALSE: id(False),
             layout.STATE_MISS: id(MISS),
             layout.STATE_EXECUTE: address["execute"],
+            layout.STATE_RUN: address["run_sequence"],
             layout.STATE_BLOCKS: self.blocks,
             layout.STATE_HANDLER: handler(record, self.blocks, address),
             layout.STATE_THREADS: 1,

@@ -56,6 +56,7 @@ class Program(NamedTuple):
     constants: Sequence[tuple[int, np.ndarray]]
     inputs: Sequence[int]
     outputs: Sequence[Output]
+    first: int = 0  # the number of the first thunk, among those of all its loops
 
 
 class NativeProgram:
@@ -67,7 +68,6 @@ class NativeProgram:
         self.library = library()
         self._keep: list[Any] = [constant for _, constant in program.constants]
         costly = sum(thunk.cost for thunk in program.thunks) > PARALLEL
-        thunks = self._thunks([Thunk(*thunk) for thunk in program.thunks], costly)
         # One slot more: it takes the inputs that nothing reads. Leaves and results begin at multiples of 16.
         self._leaves = layout.CONTEXT_SLOTS + 8 * (program.slots + 1 + (program.slots + 1) % 2)
         self._results = self._leaves + layout.LEAF_BYTES * len(program.inputs)
@@ -76,8 +76,9 @@ class NativeProgram:
         constants = [x for slot, constant in program.constants for x in (self._slot(slot), address_of(constant))]
         fields = {
             layout.PROGRAM_STATE: self.library.state,
-            layout.PROGRAM_THUNKS: thunks,
-            layout.PROGRAM_THUNK_COUNT: len(program.thunks),
+            layout.PROGRAM_SEQUENCE: self._words(
+                sequence(program.thunks, layout.CONTEXT_SLOTS, operands, program.first, costly)
+            ),
             layout.PROGRAM_ARENA: program.arena,
             layout.PROGRAM_TEMPORARIES: self._words(temporaries),
             layout.PROGRAM_TEMPORARY_COUNT: len(program.temporaries),
@@ -87,10 +88,9 @@ class NativeProgram:
             layout.PROGRAM_OUTPUTS: self._words([x for o in self.outputs for x in self._output(o)]),
             layout.PROGRAM_OUTPUT_COUNT: len(self.outputs),
             layout.PROGRAM_LONG: int(costly),
-            layout.PROGRAM_CONTEXT_BYTES: operands + 8 * max((len(t[1]) for t in program.thunks), default=0),
+            layout.PROGRAM_CONTEXT_BYTES: operands + 8 * gathered(program.thunks),
             layout.PROGRAM_LEAVES: self._leaves,
             layout.PROGRAM_RESULTS: self._results,
-            layout.PROGRAM_OPERANDS: operands,
         }
         self.address = self._words([fields.get(offset, 0) for offset in range(0, layout.PROGRAM_BYTES, 8)])
         pool.register_controller()
@@ -119,36 +119,6 @@ class NativeProgram:
     def result(self, number: int) -> int:
         """Where the record of a result is in a context."""
         return self._results + layout.RESULT_BYTES * number
-
-    def _thunks(self, thunks: list[Thunk], costly: bool) -> int:
-        """The table of thunks."""
-        slots = [self._slot(slot) for thunk in thunks for slot in thunk.operands]
-        dims = [value for thunk in thunks for value in thunk.dims]
-        next_slot, next_dim = self._words(slots), self._words(dims)
-        table: list[int] = []
-        unseen = 0.0
-        for thunk in thunks:
-            step, alone = parts(thunk)
-            unseen += max(thunk.cost, 50.0)
-            look = costly and unseen >= CLOCK
-            if look:
-                unseen = 0.0
-            fields = {
-                layout.THUNK_ADDRESS: thunk.address,
-                layout.THUNK_DIMS: next_dim,
-                layout.THUNK_OPERANDS: next_slot,
-                layout.THUNK_COUNT: len(thunk.operands),
-                layout.THUNK_EXTENT: thunk.extent,
-                layout.THUNK_STEP: step,
-                layout.THUNK_TICKETS: -(-thunk.extent // step) if step else 1,
-                layout.THUNK_ALONE: alone,
-                layout.THUNK_CLOCK: int(look),
-                layout.THUNK_COST: int(thunk.cost),
-            }
-            table += [fields[offset] for offset in range(0, layout.THUNK_BYTES, 8)]
-            next_dim += 8 * len(thunk.dims)
-            next_slot += 8 * len(thunk.operands)
-        return self._words(table)
 
     def _output(self, output: Output) -> list[int]:
         """The record of a result."""
@@ -202,6 +172,52 @@ class NativeProgram:
         if leaf.ndim and owned and not any(np.may_share_memory(leaf, other) for other in others):
             return leaf
         return leaf.copy()
+
+
+def gathered(thunks: Sequence[Thunk]) -> int:
+    """The most operands of a thunk."""
+    return max((len(thunk[1]) for thunk in thunks), default=0)
+
+
+def sequence(thunks: Sequence[Thunk], slots: int, operands: int, first: int, costly: bool) -> list[int]:
+    """The words of a sequence, which may be anywhere in memory.
+
+    slots, operands: where in the frame the slots begin and the operands of a thunk are gathered, in bytes. first: see
+    `layout`. costly: whether it is to look for signals.
+    """
+    thunks = [Thunk(*thunk) for thunk in thunks]
+    head = {
+        layout.SEQUENCE_COUNT: len(thunks),
+        layout.SEQUENCE_FIRST: first,
+        layout.SEQUENCE_OPERANDS: operands,
+    }
+    words = [head[offset] for offset in range(0, layout.SEQUENCE_THUNKS, 8)]
+    behind: list[int] = []
+    distance = layout.THUNK_BYTES * len(thunks)  # from a thunk to what is behind all of them
+    unseen = 0.0
+    for thunk in thunks:
+        step, alone = parts(thunk)
+        unseen += max(thunk.cost, 50.0)
+        look = costly and unseen >= CLOCK
+        if look:
+            unseen = 0.0
+        fields = {
+            layout.THUNK_ADDRESS: thunk.address,
+            layout.THUNK_DIMS: distance + 8 * (len(behind) + len(thunk.operands)),
+            layout.THUNK_OPERANDS: distance + 8 * len(behind),
+            layout.THUNK_COUNT: len(thunk.operands),
+            layout.THUNK_EXTENT: thunk.extent,
+            layout.THUNK_STEP: step,
+            layout.THUNK_TICKETS: -(-thunk.extent // step) if step else 1,
+            layout.THUNK_ALONE: alone,
+            layout.THUNK_CLOCK: int(look),
+            layout.THUNK_COST: int(thunk.cost),
+        }
+        words += [fields[offset] for offset in range(0, layout.THUNK_BYTES, 8)]
+        behind += [slots + 8 * slot for slot in thunk.operands]
+        behind += thunk.dims
+        distance -= layout.THUNK_BYTES
+    return words + behind
 
 
 def parts(thunk: Thunk) -> tuple[int, int]:
