@@ -92,24 +92,36 @@ def test_a_branch_that_is_not_chosen_has_no_effect():
 
 def test_a_known_predicate_leaves_one_branch_in_the_program():
     f = lambda x: lax.cond(True, np.sin, np.cos, x)  # noqa: E731
-    assert [e.primitive.name for e in fgrad.make_jaxpr(f)(1.0).eqns] == ["sin"]
+    assert [e.primitive.name for e in fgrad.make_jaxpr(f)(np.ones(2)).eqns] == ["sin"]
     g = lambda x: lax.switch(5, [np.sin, np.cos], x)  # noqa: E731
-    assert [e.primitive.name for e in fgrad.make_jaxpr(g)(1.0).eqns] == ["cos"]
+    assert [e.primitive.name for e in fgrad.make_jaxpr(g)(np.ones(2)).eqns] == ["cos"]
     h = lambda i, x: lax.switch(i, [np.sin], x)  # noqa: E731
     assert float(h(3, 1.0)) == np.sin(1.0)
 
 
 def test_predicates_from_values_under_grad_are_known():
-    """In eager derivatives there is no equation for the branch."""
+    """In eager code and its derivatives the chosen function is called with values, the other one traced once."""
     seen = []
 
-    def branch(x):
-        seen.append(x)
-        return x * 2
+    def double(x):
+        seen.append(float(x) if type(x) is float else str(x))
+        return x * 2 if x > 0 else x
 
-    assert fgrad.grad(lambda x: lax.cond(x > 1, branch, lambda x: x, x))(3.0) == 2.0
-    assert fgrad.grad(lambda x: lax.cond(x, branch, lambda x: x, x))(3.0) == 2.0
-    assert len(seen) == 1  # traced once, and kept
+    same = lambda x: x  # noqa: E731
+    f = lambda x: lax.cond(x > 1, double, same, x)  # noqa: E731
+    assert f(3.0) == 6.0 and fgrad.grad(f)(4.0) == 2.0
+    assert seen == [3.0, "4.0"]
+    assert fgrad.grad(lambda x: lax.cond(x, double, same, x))(5.0) == 2.0
+    with pytest.raises(fgrad.errors.ConcretizationError, match=r"use fgrad.numpy.where\(.* or fgrad.lax.cond"):
+        fgrad.jit(f)(3.0)
+
+
+def test_what_the_other_branch_does_wrong_does_not_matter():
+    x = np.arange(3.0)
+    f = lambda i: lax.cond(i < 3, lambda: x[i], lambda: 1.0 / (i - i) + np.log(x[0]))  # noqa: E731
+    assert f(2) == 2.0
+    with pytest.raises(ZeroDivisionError):
+        f(3)
 
 
 @pytest.mark.parametrize("wrap", WRAPS)

@@ -15,7 +15,7 @@ from ..core.primitive import Region, is_linear, registry
 from ..core.types import ShapedArray, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import zeros
-from ..passes.vmap import batch_program
+from ..passes.vmap import batch_program, spread
 from .bodies import Flags, constless, depends, jvp_body, linear_body, picked, pulled_body, type_of
 from .call import execute, memo, on_request
 from .loop import lane_by_lane
@@ -82,7 +82,7 @@ class Cond(Region):
         outs = [interpret(b, xs) for b in bodies]
         chosen = outs[-1]
         for number in range(len(branches) - 2, -1, -1):
-            here = registry.le(index, np.int64(number))
+            here = registry.le(index, spread(size, np.int64(number), shaped((), np.int64)))
             chosen = [_selected(here, a, b) for a, b in zip(outs[number], chosen, strict=True)]
         return chosen, force
 
