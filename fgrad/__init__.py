@@ -15,11 +15,13 @@ from .api import (
     closure_convert,
     custom_jvp,
     custom_vjp,
+    effects_barrier,
     eval_shape,
     float0,
     grad,
     hessian,
     hvp,
+    io_callback,
     jacfwd,
     jacobian,
     jacrev,
@@ -29,6 +31,7 @@ from .api import (
     linearize,
     make_jaxpr,
     numba_call,
+    pure_callback,
     stop_gradient,
     value_and_grad,
     vjp,
@@ -42,7 +45,19 @@ from .core.array import Array, block_until_ready
 __version__ = "0.1.0"
 
 # Loaded when first asked for: `import fgrad` stays little more than `import numpy`.
-_LAZY = ("cache", "flatten_util", "lax", "nn", "optim", "random", "scipy", "testing", "tree_util")
+_LAZY = (
+    "cache",
+    "debug",
+    "experimental",
+    "flatten_util",
+    "lax",
+    "nn",
+    "optim",
+    "random",
+    "scipy",
+    "testing",
+    "tree_util",
+)
 
 remat = checkpoint
 
@@ -55,12 +70,14 @@ __all__ = [
     "closure_convert",
     "custom_jvp",
     "custom_vjp",
+    "effects_barrier",
     "errors",
     "eval_shape",
     "float0",
     "grad",
     "hessian",
     "hvp",
+    "io_callback",
     "jacfwd",
     "jacobian",
     "jacrev",
@@ -71,6 +88,7 @@ __all__ = [
     "make_jaxpr",
     "numba_call",
     "numpy",
+    "pure_callback",
     "remat",
     "stop_gradient",
     "tree",

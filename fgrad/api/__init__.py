@@ -1,6 +1,7 @@
 """The transformations of functions."""
 
 from .batching import vmap
+from .callbacks import effects_barrier, io_callback, pure_callback
 from .custom import custom_jvp, custom_vjp
 from .derivatives import float0, grad, hvp, jvp, linearize, value_and_grad, vjp
 from .jacobians import hessian, jacfwd, jacobian, jacrev
@@ -22,11 +23,13 @@ __all__ = [
     "closure_convert",
     "custom_jvp",
     "custom_vjp",
+    "effects_barrier",
     "eval_shape",
     "float0",
     "grad",
     "hessian",
     "hvp",
+    "io_callback",
     "jacfwd",
     "jacobian",
     "jacrev",
@@ -36,6 +39,7 @@ __all__ = [
     "linearize",
     "make_jaxpr",
     "numba_call",
+    "pure_callback",
     "stop_gradient",
     "value_and_grad",
     "vjp",

@@ -73,6 +73,8 @@ class Primitive:
     indexes: bool = False
     # Whether the kernel may return an operand or a view of one.
     aliases: bool = False
+    # Whether its effects may be STAGED: a builder then records it although no operand is traced.
+    staged: bool = False
     # Whether it holds programs: see Region.
     region: bool = False
 
@@ -160,6 +162,7 @@ class Region(Primitive):
     """
 
     region = True
+    staged = True
 
     def jvp(self, tangents: Sequence[Any], *xs: Any, **params: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         """Outputs and their tangents."""

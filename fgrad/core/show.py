@@ -50,7 +50,7 @@ class Names:
         plain = [f"{key}={_param(value)}" for key, value in e.params.items() if not hasattr(value, "eqns")]
         params = f"[{' '.join(plain)}]" if plain else ""
         left, right = " ".join(map(self.typed, e.outputs)), " ".join(map(self.atom, e.inputs))
-        return f"{left} = {e.primitive.name}{params} {right}".rstrip()
+        return f"{left + ' = ' if left else ''}{e.primitive.name}{params} {right}".rstrip()
 
 
 def _letters(n: int) -> str:
