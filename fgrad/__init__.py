@@ -15,7 +15,6 @@ from .api import (
     closure_convert,
     custom_jvp,
     custom_vjp,
-    effects_barrier,
     eval_shape,
     float0,
     grad,
@@ -40,7 +39,7 @@ from .api import (
 from .at import at
 from .compile.native.pool import get_num_threads, set_num_threads
 from .core import errors
-from .core.array import Array, block_until_ready
+from .core.array import Array, block_until_ready, effects_barrier
 
 __version__ = "0.1.0"
 

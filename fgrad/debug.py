@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import builtins
 import pdb
-import string
 import sys
 from bdb import BdbQuit
 from collections.abc import Callable
@@ -68,9 +67,8 @@ def print(
 ) -> Any:
     """Print `fmt.format(*args, **kwargs)` whenever the program around it runs.
 
-    fmt: a plain string, no f-string, which would be formatted while the program is traced. If it has no placeholders,
-    the positional arguments are printed behind it. args, kwargs, and the options: as for `callback`.
-    skip_format_check: leave it to the run to find that `fmt` and arguments do not fit.
+    fmt: a plain string; an f-string would be formatted while the program is traced. args, kwargs, ordered, partitioned,
+    and a call without `fmt`: as for `callback`. skip_format_check: allow arguments that `fmt` does not use.
 
     Errors: `ValueError` and `TypeError` for a `fmt` that the arguments do not fit, or that is no string.
 
@@ -83,22 +81,25 @@ def print(
     x = [1. 2.], its mean 1.50
     """
     if fmt is None:
-        return partial(print, skip_format_check=skip_format_check)
+        return partial(_print, skip_format_check)
+    return _print(skip_format_check, fmt, *args, **kwargs)
+
+
+def _print(unchecked: bool, fmt: str, /, *args: Any, **kwargs: Any) -> None:
     if not isinstance(fmt, str):
         do = 'write debug.print("{}", x)'
         raise TypeError(message("debug.print takes a format string first", got=type(fmt).__name__, do=do))
-    if not skip_format_check:
+    if not unchecked:
         _check_format(fmt, args, kwargs)
-    return _callback("debug.print", _printer(fmt), *args, **kwargs)
+    _callback("debug.print", _printer(fmt), *args, **kwargs)
 
 
 @lru_cache(512)
 def _printer(fmt: str) -> Callable[..., None]:
     """The function behind a format: the same one each time, so that equal programs are found to be equal."""
-    placeholders = any(field is not None for _, field, _, _ in string.Formatter().parse(fmt))
 
     def show(*args: Any, **kwargs: Any) -> None:
-        builtins.print(fmt.format(*args, **kwargs) if placeholders or not args else " ".join(map(str, (fmt, *args))))
+        builtins.print(fmt.format(*args, **kwargs))
 
     return show
 
@@ -126,12 +127,11 @@ class _Probe:
 def _check_format(fmt: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     positional, named = [_Probe() for _ in args], {name: _Probe() for name in kwargs}
     try:
-        placeholders = any(field is not None for _, field, _, _ in string.Formatter().parse(fmt))
         fmt.format(*positional, **named)
     except (ValueError, LookupError) as error:
         what, got = f"debug.print: the format does not fit its arguments: {error}", repr(fmt)
         raise ValueError(message(what, got=got, do="write {} or {name} for each argument")) from None
-    unused = [str(i) for i, probe in enumerate(positional) if placeholders and not probe.used]
+    unused = [str(i) for i, probe in enumerate(positional) if not probe.used]
     unused += [name for name, probe in named.items() if not probe.used]
     if unused:
         what = f"debug.print: the format does not use argument {', '.join(unused)}"
@@ -190,7 +190,7 @@ def _known(x: Any) -> bool:
     return type(x) is not Tracer or peek(x) is not None
 
 
-def _callback(title: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+def _callback(title: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
     """Record a call of `function`, or make it now if no program is traced and all is known."""
     check_callable(function, title)
     leaves, in_tree = tree.flatten((args, kwargs))

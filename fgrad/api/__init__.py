@@ -1,7 +1,7 @@
 """The transformations of functions."""
 
 from .batching import vmap
-from .callbacks import effects_barrier, io_callback, pure_callback
+from .callbacks import io_callback, pure_callback
 from .custom import custom_jvp, custom_vjp
 from .derivatives import float0, grad, hvp, jvp, linearize, value_and_grad, vjp
 from .jacobians import hessian, jacfwd, jacobian, jacrev
@@ -23,7 +23,6 @@ __all__ = [
     "closure_convert",
     "custom_jvp",
     "custom_vjp",
-    "effects_barrier",
     "eval_shape",
     "float0",
     "grad",

@@ -92,10 +92,6 @@ def io_callback(
     )
 
 
-def effects_barrier() -> None:
-    """Nothing: callbacks have been called when a program returns. For programs written for JAX."""
-
-
 def _call(primitive: Primitive, callback: Callable[..., Any], specs: Any, args: Any, kwargs: Any, **params: Any) -> Any:
     check_callable(callback, primitive.name)
     out, out_tree = tree.flatten(specs)

@@ -188,12 +188,13 @@ class Callback(Lanewise):
     def __init__(self, name: str, does: Effects):
         super().__init__(name)
         self.does = does
+        self.kept = bool(does & KEPT)
 
     def effects(self, *types: ShapedArray, **params: Any) -> Effects:
         return self.does
 
     def run(self, *xs: Any, **params: Any) -> tuple[Any, ...]:
-        return _once(self._run, xs, params) if self.does & KEPT else self._run(*xs, **params)
+        return _once(self._run, xs, params) if self.kept else self._run(*xs, **params)
 
     def _run(
         self,

@@ -37,9 +37,9 @@ class Checkpoint(Call):
         if jaxpr.effects & ORDERED:
             raise MissingRuleError(
                 message(
-                    f"checkpoint of '{name}': the io_callback in it would be called twice, since the function is computed "
-                    "again for its derivative",
-                    do="call it outside of the checkpointed function; debug.print and debug.callback may be called twice",
+                    f"checkpoint of '{name}': io_callback would be called again, as the function is computed again for "
+                    "its derivative",
+                    do="call io_callback outside of the checkpointed function; debug.callback may be called again",
                 )
             )
         outs = self(*xs, jaxpr=jaxpr, name=name)

@@ -51,6 +51,9 @@ def each_lane(
     xs: Sequence[Any], lanes: tuple[int, ...], carried: tuple[tuple[bool, ...], ...]
 ) -> Iterator[tuple[tuple[int, ...], list[Any]]]:
     """The number of each lane, and its operands."""
+    if not lanes:
+        yield (), list(xs)
+        return
     for lane in np.ndindex(lanes):
         yield (
             lane,
