@@ -151,17 +151,15 @@ def breakpoint(
     """
     frame = user_frame()
     assert frame is not None
-    variables = {name: tree.flatten(value) for name, value in frame.f_locals.items()}
+    values = dict(frame.f_locals)
     live = {
-        name: leaves
-        for name, (leaves, _) in variables.items()
-        if any(type(x) is Tracer and not x.owner.done for x in leaves)
+        name: v for name, v in values.items() if any(type(x) is Tracer and not x.owner.done for x in tree.leaves(v))
     }
-    if state.builder is None and all(_known(x) for leaves in live.values() for x in leaves):
+    if state.builder is None and all(map(_known, tree.leaves(live))):
         pdb.Pdb().set_trace(frame)
     else:
-        fixed = {name: value for name, value in frame.f_locals.items() if name not in live}
-        _callback("debug.breakpoint", _stopper(frame, fixed), {name: frame.f_locals[name] for name in live})
+        fixed = {name: v for name, v in values.items() if name not in live}
+        _callback("debug.breakpoint", _stopper(frame, fixed), live)
 
 
 def _stopper(frame: FrameType, fixed: dict[str, Any]) -> Callable[[dict[str, Any]], None]:

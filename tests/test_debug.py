@@ -1,22 +1,18 @@
 """debug.print, debug.callback and debug.breakpoint: what is seen of a program, how often and in which order."""
 
 import bdb
-import functools
 import io
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from called import X, ways
 from pinned import bad, refused
 
 import fgrad
 import fgrad.numpy as fnp
 from fgrad import debug
-
-BACKENDS = [lambda f: f, *[functools.partial(fgrad.jit, backend=b) for b in ("native", "numba", "interpreter")]]
-ways = pytest.mark.parametrize("wrap", BACKENDS, ids=["eager", "native", "numba", "interpreter"])
-X = np.array([0.5, -1.0, 2.0])
 
 
 def shown(capsys):
