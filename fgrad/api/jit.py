@@ -15,12 +15,13 @@ from ..compile.native.entry import Dispatcher
 from ..compile.native.library import MISS
 from ..core import tree
 from ..core.builder import resting_collector, trace
+from ..core.effects import KEPT, STAGED
 from ..core.errors import StaticArgumentError, message
 from ..core.functions import cache_of
 from ..core.ir import Jaxpr
 from ..core.leaves import Own, ShapeDtypeStruct, check_callable, checked, name_of
 from ..core.nodes import register_static
-from ..core.trace import Tracer, signature
+from ..core.trace import Tracer, signature, state
 from ..core.types import WEAK, shaped
 from ..passes.interpret import interpret
 from ..regions.call import call, execute, memo, plainly
@@ -34,6 +35,20 @@ LIMIT = 1024
 def missed(*args: Any, **kwargs: Any) -> Any:
     """What native dispatch answers as long as nothing is compiled."""
     return MISS
+
+
+def recorded(jaxpr: Jaxpr) -> bool:
+    """Whether a call on concrete arguments is for the program that is being traced to make, whenever it runs."""
+    return state.builder is not None and bool(jaxpr.effects & STAGED)
+
+
+def outside_programs(dispatch: Callable[..., Any]) -> Callable[..., Any]:
+    """Native dispatch that misses while a program is traced."""
+
+    def dispatched(*args: Any, **kwargs: Any) -> Any:
+        return dispatch(*args, **kwargs) if state.builder is None else MISS
+
+    return dispatched
 
 
 class Staged:
@@ -263,18 +278,14 @@ class Jitted:
         with resting_collector():  # once, for all that is made here
             leaves, staged = self._prepare(args, kwargs)
             jaxpr = staged.jaxpr
-            concrete = all(type(x) is not Tracer for x in (*leaves, *jaxpr.consts))
+            concrete = all(type(x) is not Tracer for x in (*leaves, *jaxpr.consts)) and not recorded(jaxpr)
             native = concrete and self.backend != "interpreter"
             executable = self._compiled(staged, args, kwargs) if native else None
         if executable is not None:
-            try:
-                outs = executable.run(arrays(leaves))
-            except ProgramFailure as failure:
-                executable.explain(jaxpr, arrays(leaves), failure)
-            return tree.unflatten(staged.out_tree, outs)
+            return tree.unflatten(staged.out_tree, executable.run(jaxpr, arrays(leaves)))
         if concrete:
             return tree.unflatten(staged.out_tree, staged.interpret(leaves))
-        if not jaxpr.outputs:
+        if not jaxpr.outputs and not jaxpr.effects & KEPT:
             return tree.unflatten(staged.out_tree, [])
         closed = memo(jaxpr, "closed", jaxpr.closed)
         if self.inline:
@@ -294,6 +305,8 @@ class Jitted:
         if self.calls is None:
             self.calls = Dispatcher()
             self.fast = self.calls.function
+        if staged.jaxpr.effects & STAGED:
+            self.fast = outside_programs(self.calls.function)
         if not staged.traced_consts:
             if len(self.known) >= LIMIT:
                 self.known.clear()

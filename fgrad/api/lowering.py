@@ -261,11 +261,7 @@ class Compiled(_Described):
         entry = entry_for(executable, (args, kwargs), self.out_tree, type(None), self._known) if exact else None
         if entry is not None:
             self._calls.add(entry)
-        try:
-            outs = executable.run(leaves)
-        except ProgramFailure as failure:
-            executable.explain(self._staged.jaxpr, leaves, failure)
-        return tree.unflatten(self.out_tree, outs)
+        return tree.unflatten(self.out_tree, executable.run(self._staged.jaxpr, leaves))
 
     def _taken(self, args: Any, kwargs: Any) -> list[Any]:
         """The leaves of a call as arrays of the program's types."""

@@ -61,14 +61,11 @@ class FlatCall:
     def miss(self, xs: Sequence[Any]) -> tuple[Any, ...]:
         """A call with operands of kinds not seen before."""
         specs = [argument_leaf(i, x) for i, x in enumerate(xs)]
-        if None not in specs:
+        if None not in specs and not self.executable.kept:
             results = Tuple(tuple([Result(i) for i in range(len(self.jaxpr.outputs))]))
             executable = self.executable
             self.dispatcher.add(Entry(specs, {}, executable.program, results, executable.failed))  # type: ignore[arg-type]
-        try:
-            return tuple(self.executable.run(arrays(xs)))
-        except ProgramFailure as failure:
-            self.executable.explain(self.jaxpr, arrays(xs), failure)
+        return tuple(self.executable.run(self.jaxpr, arrays(xs)))
 
 
 def run_compiled(jaxpr: Jaxpr, xs: Sequence[Any]) -> tuple[Any, ...]:

@@ -26,7 +26,19 @@ import numpy as np
 from ..core.ir import Eqn, Jaxpr, Literal
 from .element_index import picked
 from .element_rules import apply
-from .elements import LIMIT, Array, Decline, Elements, Memory, Place, array, elements, kernel_type, number, scalar, store
+from .elements import (
+    LIMIT,
+    Array,
+    Decline,
+    Memory,
+    Place,
+    array,
+    elements,
+    kernel_type,
+    number,
+    scalar,
+    store,
+)
 from .expressions import NAN_MET
 from .fuse import contiguous
 from .native.serial import look_for_signals

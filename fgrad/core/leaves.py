@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from . import tree
 from .errors import LeafError, message
-from .nodes import keystr
 from .trace import Tracer
+from .tree import path_of
 from .types import canonical
 
 
@@ -45,11 +44,6 @@ class ShapeDtypeStruct:
 
     def __repr__(self) -> str:
         return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype.name})"
-
-
-def path_of(treedef: Any, i: int, skip: int = 0) -> str:
-    """Where leaf i stands in a structure, without the first `skip` steps."""
-    return keystr(tree.leaves_with_path(tree.unflatten(treedef, list(range(treedef.num_leaves))))[i][0][skip:])
 
 
 def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0) -> list[Any]:

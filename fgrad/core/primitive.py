@@ -75,6 +75,8 @@ class Primitive:
     aliases: bool = False
     # Whether it is computed again rather than kept for a derivative, where that saves memory.
     cheap: bool = False
+    # Whether its effects may be STAGED: a builder then records it although no operand is traced.
+    staged: bool = False
     # Whether it holds programs: see Region.
     region: bool = False
 
@@ -162,6 +164,7 @@ class Region(Primitive):
     """
 
     region = True
+    staged = True
 
     def jvp(self, tangents: Sequence[Any], *xs: Any, **params: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         """Outputs and their tangents."""

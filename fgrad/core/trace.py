@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .calls import LIMIT, Call
+from .effects import STAGED
 from .errors import ConcretizationError, FgradError, LeakedTracerError, Site, message
 from .ir import Eqn, Literal
 from .primitive import Linear, Primitive, binder, not_linear
@@ -277,7 +278,10 @@ def leaked(x: Tracer) -> LeakedTracerError:
 
 
 def apply(call: Call, xs: Sequence[Any]) -> Any:
-    """Outputs of a call on any operands: NumPy where none is traced, else the innermost trace decides."""
+    """Outputs of a call on any operands: the innermost trace among theirs decides, NumPy where none is traced.
+
+    What is to happen at each run of a program is recorded by the builder even then.
+    """
     top = None
     for x in xs:
         if type(x) is Tracer:
@@ -287,7 +291,8 @@ def apply(call: Call, xs: Sequence[Any]) -> Any:
             if top is None or t.level > top.level:
                 top = t
     if top is None:
-        return call.run(*xs)
+        builder = state.builder if call.effects else None
+        return call.run(*xs) if builder is None or not call.effects & STAGED else builder.apply(call, xs)
     builder = state.builder
     if builder is not None and builder.level > top.level:
         top = builder
@@ -327,10 +332,11 @@ def bind(primitive: Primitive, xs: tuple[Any, ...], params: dict[str, Any]) -> A
         if type(x) is Tracer:
             break
     else:
-        if primitive.region:  # compiled, where that is worth it
-            return primitive_call(primitive, tuple([aval_of(signature(x)) for x in xs]), params).run(*xs)
-        outs = primitive.run(*xs, **params)
-        return outs[0] if len(outs) == 1 else tuple(outs)
+        if not (primitive.staged and state.builder is not None):
+            if primitive.region:  # compiled, where that is worth it
+                return primitive_call(primitive, tuple([aval_of(signature(x)) for x in xs]), params).run(*xs)
+            outs = primitive.run(*xs, **params)
+            return outs[0] if len(outs) == 1 else tuple(outs)
     return apply(primitive_call(primitive, tuple([aval_of(signature(x)) for x in xs]), params), xs)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 from ..core.builder import located
 from ..core.check import checking
 from ..core.dependence import dependent
+from ..core.effects import ORDERED
 from ..core.errors import ProgramError, message
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.primitive import Linear as Linear
-from ..core.primitive import is_linear, space
+from ..core.primitive import is_linear, not_linear, space
 from ..core.trace import apply_equation
 from ..core.types import ShapedArray
 
@@ -77,9 +78,11 @@ def transpose(jaxpr: Jaxpr, xs: Sequence[Any], accs: Sequence[Any], cts: Sequenc
     with located() as at:
         for e, operands in reversed(tape):
             out_cts = [acc.pop(v, None) for v in e.outputs]
-            if all([ct is None for ct in out_cts]):
-                continue
             at(jaxpr, e)
+            if all([ct is None for ct in out_cts]):
+                if e.effects & ORDERED and not (e.primitive.region and e.outputs):
+                    raise not_linear(e.primitive.name)
+                continue
             # an operand that occurs twice hands its accumulator over once
             first = [type(a) is Var and a not in e.inputs[:i] for i, a in enumerate(e.inputs)]
             held = [f and is_linear(x) for f, x in zip(first, operands, strict=True)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.builder import trace
 from ..core.dependence import depends, pruned
-from ..core.effects import Effects
+from ..core.effects import KEPT, Effects
 from ..core.ir import Eqn, Jaxpr, Var
 from ..core.primitive import Region, is_linear
 from ..core.types import ShapedArray
@@ -116,7 +116,7 @@ class Call(Region):
 
     def bind_program(self, program: Jaxpr, xs: Sequence[Any], name: str) -> list[Any]:
         """Apply to a program with consts."""
-        if not program.outputs:
+        if not program.outputs and not program.effects & KEPT:
             return []
         closed = memo(program, "closed", program.closed)
         out = self(*program.consts, *xs, jaxpr=closed, name=name)
