@@ -17,9 +17,9 @@ from functools import lru_cache, partial
 from types import FrameType
 from typing import Any
 
-from .api.leaves import check_callable
 from .core import tree
 from .core.errors import LeafError, message, user_frame, user_site
+from .core.leaves import check_callable
 from .core.trace import Tracer, peek, state
 from .core.types import canonical
 from .regions.callbacks import Function, debug_callback

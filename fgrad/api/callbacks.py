@@ -7,12 +7,12 @@ from typing import Any
 
 from ..core import tree
 from ..core.errors import LeafError, message, user_site
+from ..core.leaves import check_callable, checked, name_of
 from ..core.primitive import Primitive
 from ..core.types import ShapedArray, shaped
 from ..regions import callbacks
 from ..regions.callbacks import Function
 from ..regions.lanes import METHODS
-from .leaves import check_callable, checked, name_of
 
 
 def pure_callback(
