@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from ..core.effects import STAGED
 from ..core.ir import Eqn, Literal, Var
 from ..core.types import shaped
 from . import callbacks
@@ -36,7 +37,8 @@ def call_items(e: Eqn, fuser: Fuser, planner: Planner) -> list[Item]:
     if not any(v.type.size for v in e.outputs) and not e.effects:
         return []
     if e.primitive.name in LOOPS:
-        small = None if id(e) in planner.refused else kernel_loop_items(e, planner.keep, planner.trusting)
+        tabled = id(e) in planner.refused or e.effects & STAGED  # kernels call nobody
+        small = None if tabled else kernel_loop_items(e, planner.keep, planner.trusting)
         return loop_items(e, planner) if small is None else small
     keep = planner.keep
     if strided(e):

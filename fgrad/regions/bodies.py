@@ -8,7 +8,8 @@ from typing import Any
 from ..core.builder import trace
 from ..core.calls import renderer
 from ..core.dependence import Flags, depends
-from ..core.errors import ProgramError, message
+from ..core.effects import KEPT
+from ..core.errors import GradError, ProgramError, message
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.trace import signature
 from ..core.types import ShapedArray, aval_of
@@ -198,3 +199,42 @@ def pulled_body(jaxpr: Jaxpr, linear: Flags, cts: Flags, accs: Flags) -> tuple[J
     key = ("transpose", linear, cts, accs)
     program, present = memo(jaxpr, key, lambda: transposed_program(jaxpr, linear, cts, accs))
     return renderer.simplify(constless(program)), present
+
+
+# ------------------------------------------------------------------------------------------------------------ effects
+
+
+def silent(jaxpr: Jaxpr, what: str) -> Jaxpr:
+    """A program that runs a second time: without what the first run did for its effects alone.
+
+    Raises `GradError`, which says `what` would run again, where results of such equations are used.
+    """
+    if not jaxpr.effects & KEPT:
+        return jaxpr
+    used = {a for e in jaxpr.eqns for a in e.inputs} | set(jaxpr.outputs)
+    eqns = []
+    for e in jaxpr.eqns:
+        if not e.effects & KEPT:
+            eqns.append(e)
+        elif e.primitive.region:
+            params = {name: _each_program(value, what) for name, value in e.params.items()}
+            eqns.append(Eqn(e.primitive, e.inputs, params, e.outputs, e.origin))
+        elif any(v in used for v in e.outputs):
+            raise GradError(
+                message(
+                    f"{what} would call '{e.primitive}' again for its derivative",
+                    do="let it be a lax.scan, which remembers what was returned; or a pure_callback, if it may be "
+                    "called again; or wrap the loop in lax.stop_gradient",
+                )
+            )
+    return Jaxpr(jaxpr.inputs, eqns, jaxpr.outputs, (), jaxpr.sites)
+
+
+def _each_program(value: Any, what: str) -> Any:
+    """A param with the programs in it silent."""
+    if type(value) is Jaxpr:
+        return silent(value, what)
+    if not isinstance(value, tuple):
+        return value
+    parts = [_each_program(v, what) for v in value]
+    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)

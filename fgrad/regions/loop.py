@@ -27,7 +27,7 @@ from ..core.types import ShapedArray, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import zeros
 from ..passes.vmap import batch_program, spread
-from .bodies import constless, jvp_body, partition, permuted, picked, pulled_body, type_of
+from .bodies import constless, jvp_body, partition, permuted, picked, pulled_body, silent, type_of
 from .call import execute, memo, on_request, one_equation
 from .scan import scan, slice_type
 
@@ -295,13 +295,19 @@ class While(Region):
 
         def make() -> Jaxpr:
             types = [type_of(x) for x in xs]
+            again = {
+                "cond": silent(cond, "while_loop"),
+                "consts": consts,
+                "sweeps": tuple([s._replace(jaxpr=silent(s.jaxpr, "while_loop")) for s in sweeps]),
+            }
 
             def program(*args: Any) -> list[Any]:
                 rest = iter(args[len(types) :])
-                _, pushed = self.jvp([next(rest) if a else None for a in given], *args[: len(types)], **params)
+                _, pushed = self.jvp([next(rest) if a else None for a in given], *args[: len(types)], **again)
                 return picked(pushed, marks)
 
-            return constless(trace(program, [*types, *picked(types, given)], "linearize", sites=False)[0])
+            found = trace(program, [*types, *picked(types, given)], "linearize", sites=False)[0]
+            return renderer.simplify(constless(found))
 
         linear = memo(cond, ("while linear", consts, sweeps, given), make)
         return self.apply(xs, **params), list(xs), tuple(marks), linear
