@@ -2,6 +2,7 @@
 
 import bdb
 import io
+import signal
 import subprocess
 import sys
 
@@ -284,7 +285,9 @@ def session(monkeypatch, capsys):
         result = f()
         return capsys.readouterr().out, result
 
-    return run
+    before = signal.getsignal(signal.SIGINT)
+    yield run
+    signal.signal(signal.SIGINT, before)  # pdb's command `continue` takes it
 
 
 class TestBreakpoint:
