@@ -30,7 +30,7 @@ from ..core.builder import located, trace
 from ..core.calls import renderer
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.primitive import registry as p
-from ..core.trace import apply_equation
+from ..core.trace import apply_equation, stage
 from ..regions.bodies import invariant
 from ..regions.call import memo
 from ..regions.scan import scan
@@ -139,17 +139,21 @@ class Rearranged:
         gone = {s.carry for s in self.sums if not s.left} | set(self.steady)
         self.left = [v for v in self.carry if v not in gone]
         outputs = [*[self.next[v] for v in self.left], *self.place, *self.extra]
-        whole = renderer.simplify(Jaxpr([*self.same, *self.left, *self.slices], self.eqns, outputs, (), body.sites))
+        inputs = [*self.same, *self.left, *self.slices]
+        whole = renderer.simplify(Jaxpr(inputs, self.eqns, outputs, (), body.sites))
         used: set[Any] = {a for e in whole.eqns for a in e.inputs} | set(whole.outputs)
-        self.consts = [v for v in self.same if v in used]
-        self.sliced = [v for v in self.slices if v in used]
-        self.body = Jaxpr([*self.consts, *self.left, *self.sliced], whole.eqns, whole.outputs, (), whole.sites)
+        read = {v for v, new in zip(inputs, whole.inputs, strict=True) if new in used}
+        self.consts = [v for v in self.same if v in read]
+        self.sliced = [v for v in self.slices if v in read]
+        kept = {*self.consts, *self.left, *self.sliced}
+        new = [b for a, b in zip(inputs, whole.inputs, strict=True) if a in kept]
+        self.body = Jaxpr(new, whole.eqns, whole.outputs, (), whole.sites)
 
     def apply(self, xs: Sequence[Any], zero: Sequence[bool], reverse: bool) -> list[Any]:
         """Outputs of the scan on its operands, of which some are known to be zeros."""
         env: dict[Any, Any] = dict(zip(self.inputs, xs, strict=True))
         for e in self.ahead:
-            found = apply_equation(e, [a.value if type(a) is Literal else env[a] for a in e.inputs])
+            found = stage(e.primitive, *[a.value if type(a) is Literal else env[a] for a in e.inputs], **e.params)
             env.update(zip(e.outputs, [found] if len(e.outputs) == 1 else found, strict=True))
         stacks: dict[Any, Any] = {v: env[v] for v in self.slices if v in env}
         for e in self.products:
@@ -157,14 +161,13 @@ class Rearranged:
             mapped = [a in stacks for a in e.inputs]
             (y,), _ = e.primitive.batch(self.length, mapped, *operands, **e.params)
             env[e.outputs[0]] = stacks[e.outputs[0]] = y
-        outs = scan.apply(
-            [env[v] for v in [*self.consts, *self.left, *self.sliced]],
-            jaxpr=self.body,
-            consts=len(self.consts),
-            carry=len(self.left),
-            length=self.length,
-            reverse=reverse,
-        )
+        settings = {"length": self.length, "reverse": reverse}
+        outs: Any = ()
+        if self.body.outputs:
+            operands = [env[v] for v in [*self.consts, *self.left, *self.sliced]]
+            sizes = {"consts": len(self.consts), "carry": len(self.left)}
+            outs = stage(scan, *operands, jaxpr=self.body, **sizes, **settings)
+            outs = [outs] if len(self.body.outputs) == 1 else outs
         n, end = len(self.left), len(self.left) + len(self.place)
         nothing = {s.carry for s in self.sums if not s.left and zero[self.inputs.index(s.carry)]}
         last = {v: None if v in nothing else env[v] for v in self.carry}
