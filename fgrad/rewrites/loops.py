@@ -30,7 +30,7 @@ from ..core.builder import located, trace
 from ..core.calls import renderer
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.primitive import registry as p
-from ..core.trace import apply_equation, stage
+from ..core.trace import stage
 from ..regions.bodies import invariant
 from ..regions.call import memo
 from ..regions.scan import scan
@@ -235,7 +235,7 @@ def loops(jaxpr: Jaxpr) -> Jaxpr:
                     zero = [a in nothing for a in e.inputs]
                     env.update(zip(e.outputs, plan.apply(xs, zero, e.params["reverse"]), strict=True))
                     continue
-                outs = apply_equation(e, xs)
+                outs = stage(e.primitive, *xs, **e.params)
                 env.update(zip(e.outputs, [outs] if len(e.outputs) == 1 else outs, strict=True))
         return [a.value if type(a) is Literal else env[a] for a in jaxpr.outputs]
 
