@@ -10,16 +10,15 @@ several sweeps, whose number is not known.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.ir import Eqn, Jaxpr
+from .branches import cond_items
 from .carries import Carries
 from .native import layout
-from .native.language import Native
-from .native.loops import run_cond, run_scan, run_while
-from .native.program import Thunk
+from .native.loops import run_scan, run_while
 from .plan import ALIGN, Inner, Item, bytes_of
-from .stages import Address, Memory, Part, Stage
+from .stages import Address, Memory, Part, Stage, distant, item_of
 
 if TYPE_CHECKING:
     from .planner import Planner
@@ -42,28 +41,6 @@ def staged(
     plan = planner.body(planner.prepared(body, tuple(carries.kept)), carries.donated)
     carries.settle(plan)
     return Stage(memory, plan), carries
-
-
-def item_of(
-    e: Eqn,
-    text: str,
-    function: Native,
-    memory: Memory,
-    stages: Sequence[Stage],
-    words: Callable[[Address], Sequence[int]],
-    cost: float,
-    inner: Sequence[Inner],
-) -> Item:
-    """The item that runs stages; `words(address)`: its dims."""
-    words(lambda code: 0)  # finds all operands, and how large frames are
-    memory.frame.length = max(-(-stage.size // 8) for stage in stages)
-    writes = [v for v in e.outputs if v.type.size]
-    reads = [a for a in memory.atoms[1:] if a not in writes]
-
-    def thunk(slot: Callable[[Any], int], address: Address) -> Thunk:
-        return Thunk(address(function), tuple(map(slot, memory.atoms)), tuple(words(address)), 1, 1, cost)
-
-    return Item(text, reads, [*writes, memory.frame], thunk, native=[function], cost=cost, eqn=e, inner=inner)
 
 
 def named(consts: int, carry: int, rest: int, kind: str) -> list[str]:
@@ -153,41 +130,6 @@ def while_items(e: Eqn, planner: Planner) -> list[Item]:
 
     text = "while loop" if len(sweeps) == 1 else f"while loop in {len(sweeps)} sweeps"
     return [*items, item_of(e, text, run_while, memory, stages, words, UNKNOWN, inner)]
-
-
-def cond_items(e: Eqn, planner: Planner) -> list[Item]:
-    """One stage for each branch, on the same operands and results."""
-    index, *rest = e.inputs
-    memory = Memory(planner.keep)
-    stages, inner = [], []
-    wanted = tuple([i for i, v in enumerate(e.outputs) if v.type.size])
-    for number, branch in enumerate(e.params["branches"]):
-        plan = planner.body(planner.prepared(planner.prepared(branch), wanted), {})
-        stage = Stage(memory, plan)
-        stage.setup = {("input", i): (a, 0) for i, a in enumerate(rest)}
-        stage.setup |= {("output", k): (e.outputs[i], 0) for k, i in enumerate(wanted)}
-        stages.append(stage)
-        names = [f"operand {i}" for i in range(len(rest))], [f"result {i}" for i in wanted]
-        inner.append(Inner(f"branch {number}", plan, None, *names))
-
-    def words(address: Address) -> list[int]:
-        operand, number = memory.source(index)
-        head = {layout.COND_OPERAND: operand, layout.COND_ADDRESS: number, layout.COND_LAST: len(stages) - 1}
-        return distant(head, stages, address)
-
-    cost = max(stage.cost() for stage in stages)
-    return [item_of(e, f"one of {len(stages)} branches", run_cond, memory, stages, words, cost, inner)]
-
-
-def distant(head: dict[int, int], stages: Sequence[Stage], address: Address) -> list[int]:
-    """A record that ends with the distances of stages, and the stages behind it."""
-    words = [head[offset] for offset in range(0, 8 * len(head), 8)]
-    at = len(words)
-    words += [0] * len(stages)
-    for i, stage in enumerate(stages):
-        words[at + i] = 8 * len(words)
-        words += stage.words(address)
-    return words
 
 
 LOOPS: dict[str, Callable[[Eqn, Planner], list[Item]]] = {

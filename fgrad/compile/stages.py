@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.ir import Literal
+from ..core.ir import Eqn, Literal
 from .carries import Carries, Key
 from .emit import Temporary
 from .native import layout
+from .native.language import Native
 from .native.program import Thunk, gathered, sequence
-from .plan import ALIGN, Item, Plan, bytes_of, copy_item, slots_of
+from .plan import ALIGN, Inner, Item, Plan, bytes_of, copy_item, slots_of
 
 THUNK = 10.0  # nanoseconds that a thunk takes beside its work
 RUN = 20.0  # nanoseconds that a run takes beside its thunks
@@ -208,3 +209,36 @@ class Stage:
         """Nanoseconds of a run, estimated; `alone`: without the loops in it, which look for signals themselves."""
         items = [item for part in self.parts for item in part.plan.items]
         return RUN + sum(THUNK if alone and item.inner else THUNK + item.cost for item in items)
+
+
+def item_of(
+    e: Eqn,
+    text: str,
+    function: Native,
+    memory: Memory,
+    stages: Sequence[Stage],
+    words: Callable[[Address], Sequence[int]],
+    cost: float,
+    inner: Sequence[Inner],
+) -> Item:
+    """The item that runs stages; `words(address)`: its dims."""
+    words(lambda code: 0)  # finds all operands, and how large frames are
+    memory.frame.length = max(-(-stage.size // 8) for stage in stages)
+    writes = [v for v in e.outputs if v.type.size]
+    reads = [a for a in memory.atoms[1:] if a not in writes]
+
+    def thunk(slot: Callable[[Any], int], address: Address) -> Thunk:
+        return Thunk(address(function), tuple(map(slot, memory.atoms)), tuple(words(address)), 1, 1, cost)
+
+    return Item(text, reads, [*writes, memory.frame], thunk, native=[function], cost=cost, eqn=e, inner=inner)
+
+
+def distant(head: dict[int, int], stages: Sequence[Stage], address: Address) -> list[int]:
+    """A record that ends with the distances of stages, and the stages behind it."""
+    words = [head[offset] for offset in range(0, 8 * len(head), 8)]
+    at = len(words)
+    words += [0] * len(stages)
+    for i, stage in enumerate(stages):
+        words[at + i] = 8 * len(words)
+        words += stage.words(address)
+    return words
