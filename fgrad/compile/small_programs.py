@@ -178,9 +178,9 @@ def doubtful_outputs(e: Eqn, flags: Sequence[bool]) -> list[bool]:
         (stage,) = stages(e)
         return _looped(stage.jaxpr, flags, e.params["consts"], e.params["carry"])
     if name == "while_loop":
-        stage, *others = stages(e)
-        if others:
-            raise Mistrusted
+        if len(e.params["sweeps"]) != 1:
+            raise Decline("it has several sweeps")
+        (stage,) = stages(e)
         n, consts = e.params["consts"], len(stage.consts)
         out = _looped(stage.jaxpr, flags[n:], consts, len(stage.carry))
         condition = flat(e.params["cond"])
