@@ -63,7 +63,9 @@ Row = dict[str, Any]
 
 def fresh(kind: str, library: str, case: Case, dtype: str, cache: str) -> Row:
     """The measurement of `fresh.py`, or {"error": why there is none}."""
-    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    # Byte code is kept, as that of an installed package is.
+    unset = ("JAX_COMPILATION_CACHE_DIR", "PYTHONDONTWRITEBYTECODE")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
     command = [sys.executable, str(FRESH), kind, library, case.name, dtype]
     try:
         done = subprocess.run(
