@@ -28,7 +28,7 @@ import numpy as np
 from .scalars import FLOATS, INTEGERS, MATH, OPS, TYPES, dtype_of
 
 STATIC = 16  # largest extent that is a constant of the kernel
-VARYING = frozenset(["chunks", "grain"])
+VARYING = frozenset(["chunks", "grain", "lone border"])
 
 
 class Value:
