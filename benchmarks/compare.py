@@ -7,9 +7,10 @@
 
 steady state   one process, alternating blocks, every library with its own default threads; median (best). Results are
                compared first with NumPy in float64: one that is off is reported as WRONG and not timed.
-first calls    each in a fresh process, median of three (JAX's once or never where that takes too long). cold: first call with an empty disk cache. size 2: first call
-               at another size of the same program. warm: import and first call with a disk cache filled by such a
-               process before; JAX without its persistent cache. Inputs exist and NumPy is imported before time starts.
+first calls    each in a fresh process, median of three (JAX's once or never where that takes long). cold: first call
+               with an empty disk cache. size 2: first call at another size of the same program. warm: import and first
+               call with a disk cache filled by such a process before; JAX without its persistent cache. Inputs exist
+               and NumPy is imported before time starts.
 memory         rise of resident memory over five calls in a fresh process that ran the program at the smallest size.
 busy           as steady state, while another process keeps one core busy; fgrad's time with one thread for comparison.
 limit          the larger of: the case's matrix products in OpenBLAS at their own shapes; its arguments and results at

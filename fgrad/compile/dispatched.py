@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ def missed(*args: Any, **kwargs: Any) -> Any:
     return MISS
 
 
-class Dispatched:
+class Dispatched(ABC):
     """A callable whose calls native dispatch takes as far as it knows them; a subclass says what becomes of the others.
 
     `miss(args, kwargs)` makes a call in Python, and enters its program, so that native dispatch takes such calls from
@@ -39,13 +40,13 @@ class Dispatched:
             return self.miss(args, kwargs)
         return self.miss(args, kwargs) if out is MISS else out
 
+    @abstractmethod
     def miss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Make the call in Python."""
-        raise NotImplementedError
 
+    @abstractmethod
     def explain(self, failure: ProgramFailure, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Raise what a failure means."""
-        raise NotImplementedError
 
     def enter(self, executable: Executable, entry: Callable[[set[Any]], Entry | None]) -> None:
         """Let native dispatch take such calls by `entry(known)`: None if that cannot be, or if `known` has it.

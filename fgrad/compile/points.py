@@ -31,9 +31,10 @@ class Incompatible(Exception):
 class Node:
     """One value of an expression.
 
-    kind: "const" (payload: NumPy scalar), "size" (an i64 that follows from sizes; payload: int), "load" (variable, element number; args: mask), "index" (form), "rule"
-    (equation), "part" (number of the output of a rule with several), "op" (scalar operation), "bound" (axis size; args:
-    index, mask), "value" (variable that the kernel computes at the same index).
+    kind: "const" (payload: NumPy scalar), "size" (an i64 that follows from sizes; payload: int), "load" (variable,
+    element number; args: mask), "index" (form), "rule" (equation), "part" (number of an output of a rule with several),
+    "op" (scalar operation), "bound" (axis size; args: index, mask), "value" (variable that the kernel computes at the
+    same index).
     deps: bits of the domain's axes on which it depends.
     """
 
