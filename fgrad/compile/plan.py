@@ -483,4 +483,5 @@ def plan(
             stored = [r.var for r in step.roots if r.var in wanted]
             if stored:
                 items += [launch_item(launch, step) for launch in launches(step, stored, trusting)]
+            step.graph.finish()
     return Plan(jaxpr, steps, items, fuser.aliases, donated)

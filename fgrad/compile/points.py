@@ -85,6 +85,11 @@ class Graph:
             self.nodes.append(found)
         return found
 
+    def finish(self) -> None:
+        """Forget what only building needs: thousands of tuples that the garbage collector would walk over."""
+        self.table.clear()
+        self.points.clear()
+
     def deps_of(self, form: Form) -> int:
         """Axes on which a form depends."""
         deps = 0
