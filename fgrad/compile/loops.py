@@ -33,11 +33,11 @@ def loop_items(e: Eqn, planner: Planner) -> list[Item]:
 
 
 def staged(
-    body: Jaxpr, consts: int, carry: int, stacked: Sequence[int], memory: Memory, planner: Planner
+    body: Jaxpr, consts: int, carry: int, stacked: Sequence[int], shift: bool, memory: Memory, planner: Planner
 ) -> tuple[Stage, Carries]:
-    """The stage of a body of which the outputs `stacked` are wanted beside the carries."""
+    """The stage of a body of which the outputs `stacked` are wanted beside the carries; `shift`: see `Carries`."""
     body = planner.prepared(body)
-    carries = Carries(body, consts, carry, stacked)
+    carries = Carries(body, consts, carry, stacked, shift)
     plan = planner.body(planner.prepared(body, tuple(carries.kept)), carries.donated)
     carries.settle(plan)
     return Stage(memory, plan), carries
@@ -56,15 +56,18 @@ def scan_items(e: Eqn, planner: Planner) -> list[Item]:
     first, last = e.inputs[consts:split], e.outputs[:carry]
     stacked = [i for i in range(carry, len(e.outputs)) if e.outputs[i].type.size]
     memory = Memory(planner.keep)
-    stage, carries = staged(body, consts, carry, stacked, memory, planner)
+    stage, carries = staged(body, consts, carry, stacked, True, memory, planner)
     stage.runs = length
     for i, a in enumerate(e.inputs[:consts]):
         stage.setup["input", i] = a, 0
-    slices = [(("input", i), e.inputs[i]) for i in range(split, len(e.inputs))]
-    slices += [(("output", k), e.outputs[i]) for k, i in enumerate(stacked)]
-    for key, a in slices:
-        step = bytes_of(a) // length if length else 0
-        stage.setup[key] = a, step * max(length - 1, 0) if e.params["reverse"] else 0
+    slices = [(("input", i), e.inputs[i], 0) for i in range(split, len(e.inputs))]
+    slices += [(("output", k), e.outputs[i], 0) for k, i in enumerate(carries.kept) if i >= carry]
+    for c, i in carries.shifted.items():
+        slices += [(carries.slot(c), e.outputs[i], 0), (("output", carries.written[c]), e.outputs[i], 1)]
+    for key, a, ahead in slices:
+        step = bytes_of(a) // max(length, 1)
+        begin = (length - 1 - ahead if e.params["reverse"] else ahead) if length else 0
+        stage.setup[key] = a, step * begin
         stage.steps.append((key, -step if e.params["reverse"] else step))
     items = stage.carry(carries, first, last, length)
     inputs, outputs = (
@@ -93,18 +96,24 @@ def while_items(e: Eqn, planner: Planner) -> list[Item]:
     for number, s in enumerate(sweeps):
         types = s.jaxpr.out_types[s.carry :]
         chosen = [i for i, t in enumerate(types) if t.size and pushes + i in read]
-        stage, carries = staged(s.jaxpr, s.consts, s.carry, [s.carry + i for i in chosen], memory, planner)
+        stacked = [s.carry + i for i in chosen]
+        stage, carries = staged(s.jaxpr, s.consts, s.carry, stacked, number == 0, memory, planner)
         for i, a in enumerate(e.inputs[at : at + s.consts]):
             stage.setup["input", i] = a, 0
         for i, n in enumerate(s.reads):
             if n in offsets:
                 stage.records.append((("input", s.consts + s.carry + i), offsets[n]))
-        for k, i in enumerate(chosen):
+        for i in chosen:
             width = types[i].size * types[i].dtype.itemsize
             unit = ALIGN if width >= WIDE else types[i].dtype.alignment
             offsets[pushes + i] = -(-size // unit) * unit
             size = offsets[pushes + i] + width
-            stage.records.append((("output", k), offsets[pushes + i]))
+        for k, i in enumerate(carries.kept):
+            if i >= s.carry:
+                stage.records.append((("output", k), offsets[pushes + i - s.carry]))
+        for c, i in carries.shifted.items():
+            stage.records.append((carries.slot(c), offsets[pushes + i - s.carry]))
+            stage.ahead.append((("output", carries.written[c]), offsets[pushes + i - s.carry]))
         at += s.consts
         first, last = e.inputs[at : at + s.carry], e.outputs[done : done + s.carry]
         items += stage.carry(carries, first, last, None)

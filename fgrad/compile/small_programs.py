@@ -182,7 +182,7 @@ def doubtful_outputs(e: Eqn, flags: Sequence[bool]) -> list[bool]:
             raise Decline("it has several sweeps")
         (stage,) = stages(e)
         n, consts = e.params["consts"], len(stage.consts)
-        out = _looped(stage.jaxpr, flags[n:], consts, len(stage.carry))
+        out = _looped(stage.jaxpr, flags[n:], consts, len(stage.carry))[: len(stage.carry)]
         condition = flat(e.params["cond"])
         if any(outputs_of(condition, doubts(condition, [*flags[:n], *out]))):
             raise Mistrusted

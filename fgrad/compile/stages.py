@@ -84,6 +84,8 @@ class Stage:
         self.moves: list[tuple[Key, Key]] = []
         self.steps: list[tuple[Key, int]] = []
         self.records: list[tuple[Key, int]] = []
+        self.ahead: list[tuple[Key, int]] = []
+        self.last: list[tuple[Key, Any]] = []
         self.results: list[tuple[Key, Any]] = []
         self.buffers: list[int] = []  # bytes
         self.slots: dict[Key, int] = {}
@@ -121,6 +123,12 @@ class Stage:
             found = [(self.buffer(size) if v is None else v, 0) for v in places]
             for i, s in enumerate(ring.slots):
                 self.setup[s] = found[(i - (runs or 0)) % len(found)]
+        for c in carries.shifted:
+            self.copies.append((carries.slot(c), first[c]))
+            if runs is None:
+                self.results.append((carries.slot(c), last[c]))
+            else:
+                self.last.append((("output", carries.written[c]), last[c]))
         for c in carries.turned:
             self.copies.append((carries.slot(c), first[c]))
             if runs is None:
@@ -153,6 +161,7 @@ class Stage:
         slot = self.slot
         copies = [(slot(key), *self.memory.source(a), bytes_of(a)) for key, a in self.copies]
         moves = [(slot(a), slot(b)) for a, b in self.moves]
+        last = [(slot(key), self.memory.source(v)[0]) for key, v in self.last]
         results = [(slot(key), self.memory.source(v)[0], bytes_of(v)) for key, v in self.results]
         predicate = 0 if self.predicate is None else slot(self.predicate)
         operands = 8 * len(self.slots)
@@ -175,6 +184,8 @@ class Stage:
             layout.STAGE_MOVES: moves,
             layout.STAGE_STEPS: [(slot(key), n) for key, n in self.steps if key in self.slots],
             layout.STAGE_RECORDS: [(slot(key), n) for key, n in self.records if key in self.slots],
+            layout.STAGE_AHEAD: [(slot(key), n) for key, n in self.ahead],
+            layout.STAGE_LAST: last,
             layout.STAGE_RESULTS: results,
         }
         fields = {

@@ -80,8 +80,10 @@ STAGE_COPIES = 56  # slot, operand or -1, address if there is no operand, bytes:
 STAGE_MOVES = 72  # slot, slot: the first becomes the second after a run
 STAGE_STEPS = 88  # slot, bytes: added after a run
 STAGE_RECORDS = 104  # slot, offset in the record of a run
-STAGE_RESULTS = 120  # slot, operand, bytes: copied to the operand's memory after the last run
-STAGE_BYTES = 136
+STAGE_AHEAD = 120  # slot, offset in the record of the next run
+STAGE_LAST = 136  # slot, operand: what the slot points to in the last run, where that is known
+STAGE_RESULTS = 152  # slot, operand, bytes: copied to the operand's memory after the last run
+STAGE_BYTES = 168
 
 WHILE_SWEEPS = 0  # how many
 WHILE_RECORD = 8  # bytes of what a run remembers
