@@ -261,8 +261,8 @@ class Unroller:
 
     def while_loop(self, e: Eqn, xs: Sequence[Array], flags: Sequence[bool]) -> Sequence[Array]:
         k, p = self.k, e.params
-        if len(p["sweeps"]) != 1:
-            raise Decline("it has several sweeps")
+        if len(p["sweeps"]) != 1 or p["sweeps"][0].pushes:
+            raise Decline("it has several sweeps, or pushes")
         (stage,) = stages(e)
         condition, body = flat(p["cond"]), stage.jaxpr
         consts = len(stage.consts)

@@ -186,17 +186,10 @@ def run_while(context, operands, dims, begin, end):
     return i32(status)
 
 
-<<<<<<< HEAD
-@native("i64(i64 state, i64 context, i64 frame, i64 stage, i64 history, i64 size)")
-def first_sweep(state, context, frame, stage, history, size):
-    """Runs as long as the condition holds."""
-    run = load_i64(state + STATE_SEQUENCE)
-=======
 @native("i64(i64 state, i64 context, i64 operands, i64 frame, i64 stage, i64 history, i64 size)")
 def first_sweep(state, context, operands, frame, stage, history, size):
     """Runs as long as the condition holds; there is always one record more."""
-    run = load_i64(state + STATE_RUN)
->>>>>>> native1
+    run = load_i64(state + STATE_SEQUENCE)
     sequence = stage + load_i64(stage + STAGE_SEQUENCE)
     condition = stage + load_i64(stage + STAGE_CONDITION)
     predicate = frame + load_i64(stage + STAGE_PREDICATE)
