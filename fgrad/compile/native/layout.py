@@ -126,9 +126,10 @@ OUTPUT_DONATED = 40  # the leaf whose memory it takes over, or 0
 OUTPUT_INPUT = 48  # the slot of that leaf
 OUTPUT_BYTES = 56
 
-CONTEXT_STATUS = 0  # the words of the call, of which each ticket has a copy: status, thunk, two of detail, three more
+CONTEXT_STATUS = 0  # the words of the call, of which each ticket has a copy: status, thunk, two of detail, two more
 CONTEXT_THUNK = 8  # the number of the item that failed
 CONTEXT_DETAIL = 16
+CONTEXT_RECORDS = 48  # memory that a kernel has asked for: see records.py
 CONTEXT_SELF = 56  # the context
 CONTEXT_NEXT = 64
 CONTEXT_BASE = 72  # the arena that the slots of temporaries point to
