@@ -11,6 +11,7 @@ from test_loops import trees
 import fgrad
 import fgrad.numpy as fnp
 from fgrad import lax
+from fgrad.core.errors import ConcretizationError
 from fgrad.testing import check_close, check_grads, check_vmap
 
 F32 = np.float32
@@ -112,7 +113,7 @@ def test_predicates_from_values_under_grad_are_known():
     assert f(3.0) == 6.0 and fgrad.grad(f)(4.0) == 2.0
     assert seen == [3.0, "4.0"]
     assert fgrad.grad(lambda x: lax.cond(x, double, same, x))(5.0) == 2.0
-    with pytest.raises(fgrad.errors.ConcretizationError, match=r"use fgrad.numpy.where\(.* or fgrad.lax.cond"):
+    with pytest.raises(ConcretizationError, match=r"use fgrad.numpy.where\(.* or fgrad.lax.cond"):
         fgrad.jit(f)(3.0)
 
 

@@ -170,7 +170,7 @@ class _Like:
             found = aval_of(sig)
             if found != t and not (is_weak(sig) and fits(sig, t)):
                 wrong = f"{self.title}: {what} has another type than {self.name}{path_of(structure, i)}"
-                raise unequal(found, t)(message(wrong, got=f"{found} where {t} is expected", do=f"return a {t}"))
+                raise unequal(found, t)(message(wrong, got=f"{found} where {t} is expected", do=f"make it a {t}"))
         return [strong(x, t) for x, t in zip(leaves, self.types, strict=True)]
 
     def program(self, fun: Map, name: str, has_aux: bool = False) -> tuple[Jaxpr, tree.Structure | None]:
