@@ -9,8 +9,10 @@ import numpy as np
 
 from ..core import tree
 from ..core.errors import LeafError, message
+from ..core.handles import LOCAL, fresh, settled
 from ..core.trace import Tracer
 from ..core.types import canonical
+from ..numpy.writing import Selection
 
 
 class ShapeDtypeStruct:
@@ -51,16 +53,21 @@ def path_of(treedef: Any, i: int, skip: int = 0) -> str:
     return tree.keystr(tree.leaves_with_path(tree.unflatten(treedef, list(range(treedef.num_leaves))))[i][0][skip:])
 
 
-def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0) -> list[Any]:
-    """Leaves as tracers, native arrays or Python scalars; `LeafError` names the path of what is none of these."""
+def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0, local: bool = False) -> list[Any]:
+    """Leaves as tracers, native arrays or Python scalars; `LeafError` names the path of what is none of these.
+
+    `local`: arrays that belong to no trace stay tracers, so that results will be such arrays too.
+    """
     out = []
     for i, x in enumerate(leaves):
         if type(x) is Tracer:
-            out.append(x)
+            out.append(x if local and x.owner is LOCAL else settled(x))
             continue
         try:
             out.append(canonical(x))
         except LeafError as error:
+            if type(x) is Selection:
+                x.refuse()
             raise LeafError(f"{what}{path_of(treedef, i, skip)}: {error}") from None
     return out
 
@@ -92,7 +99,9 @@ class Own:
                 x = np.array(x, order="C")
             self.seen.add(id(x))
             return x
-        if type(x) is Tracer or isinstance(x, np.generic):
+        if type(x) is Tracer:
+            return fresh(x)
+        if isinstance(x, np.generic):
             return x
         return np.asarray(x)[()]
 

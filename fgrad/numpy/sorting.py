@@ -132,23 +132,6 @@ Tracer.argsort = argsort  # type: ignore[attr-defined]
 Tracer.argpartition = argpartition  # type: ignore[attr-defined]
 
 
-def _in_place(name: str) -> Any:
-    def refuse(self: Tracer, *args: Any, **kwargs: Any) -> NoReturn:
-        raise MutationError(
-            message(
-                f"x.{name}() would sort a traced array in place",
-                got=f"a traced {self.aval}",
-                do=f"write y = fgrad.numpy.{name}(x)",
-            )
-        )
-
-    return refuse
-
-
-Tracer.sort = _in_place("sort")  # type: ignore[attr-defined]
-Tracer.partition = _in_place("partition")  # type: ignore[attr-defined]
-
-
 @traced(np.sort_complex)
 def sort_complex(a: Any) -> Any:
     """numpy.sort_complex: sorted along the last axis by real part, then by imaginary part; complex always.

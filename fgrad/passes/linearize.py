@@ -15,9 +15,10 @@ import numpy as np
 
 from ..core.builder import same_bytes, trace
 from ..core.calls import Call
+from ..core.handles import argument, fresh, settled, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
-from ..core.trace import Trace, Tracer, apply, levels, signature
+from ..core.trace import Trace, Tracer, apply, levels
 from ..core.types import aval_of
 from .interpret import interpret
 from .quiet import quietly
@@ -58,13 +59,10 @@ class Tape(Trace):
             x = self.own(x)
         elif type(x) is Tracer:
             self.nested = True
+            x = fresh(x)
         slot = self.count
         self.count = slot + 1
-        return Tracer(self, sig, x, slot)
-
-    def constant(self, x: Any) -> Tracer:
-        self.count += 1
-        return Tracer(self, signature(x), x, self.count - 1)
+        return argument(Tracer(self, sig, x, slot))
 
     def own(self, x: np.ndarray) -> np.ndarray:
         """`x` such that later writes to the user's array do not change it."""
@@ -84,7 +82,7 @@ class Tape(Trace):
 
     def close(self) -> None:
         """End of recording: tracers are dead from here, and locked arrays are the user's again."""
-        self.done = True
+        self.end()
         if self.locked:
             for x in self.locked:
                 unlock(x)
@@ -103,7 +101,7 @@ class Tape(Trace):
                     values.append(x.value)
                 else:
                     nested = True
-                    values.append(x)
+                    values.append(fresh(x) if self.outlives else x)
             else:
                 values.append(x)
             bit <<= 1
@@ -181,6 +179,35 @@ class Tape(Trace):
         self.count = slot + 1
         return Tracer(self, call.out_sigs[0], out, slot)
 
+    def overwrite(self, call: Call, x: Tracer, rest: Sequence[Any]) -> bool:
+        if type(x.value) is not np.ndarray:
+            return False
+        mask, bit = 1, 2
+        slots, values = [x.slot], [None]
+        for r in rest:
+            if type(r) is Tracer:
+                if r.owner is self:
+                    mask |= bit
+                    slots.append(r.slot)
+                    r = r.value
+                else:
+                    r = settled(r)
+                if type(r) is Tracer:
+                    return False
+            values.append(r)
+            bit <<= 1
+        rule = call.rules.get(mask) or rule_of(call, mask)
+        if rule.out_active != (0,) or any([i == 0 or i >= len(values) for i in rule.save]):
+            return False
+        x.value = written(x, call, values[1:])
+        saved = rule.pick(values)
+        if rule.copy:
+            saved = self._owned(rule, saved)
+        x.slot = self.count
+        self.entries.append((rule, slots, saved, x.slot))
+        self.count += 1
+        return True
+
     def _owned(self, rule: Rule, saved: Sequence[Any]) -> Sequence[Any]:
         """Saved values of which the user's own arrays are snapshots."""
         if len(saved) == 1:
@@ -204,6 +231,7 @@ class Tape(Trace):
         out_indices = tuple(k for k, a in enumerate(out_active) if a)
         entry = RegionEntry(linear, out_indices)
         out_slots = []
+        outs = [fresh(y) if type(y) is Tracer else y for y in outs]
         for k in out_indices:
             outs[k] = Tracer(self, call.out_sigs[k], outs[k], self.count)
             out_slots.append(self.count)
@@ -440,6 +468,7 @@ def linear_parts(jaxpr: Jaxpr, active: Sequence[bool]) -> tuple[Jaxpr, Jaxpr, in
         inside = [tape.input(x, x.sig) if a else x for x, a in zip(xs, active, strict=True)]
         outs = interpret(jaxpr, inside)
         tape.close()
+        outs = [settled(y) if type(y) is Tracer else y for y in outs]
         slots = [y.slot if type(y) is Tracer and y.owner is tape else None for y in outs]
         values = [y.value if s is not None else y for y, s in zip(outs, slots, strict=True)]
 

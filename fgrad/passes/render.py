@@ -270,3 +270,4 @@ def _site_of(
 
 
 renderer.render = lambda call: render(call).function
+renderer.render_writing = lambda call: render(call, owned=frozenset([0])).function
