@@ -196,9 +196,10 @@ def live_views(x: Tracer) -> list[Tracer]:
 
 def _outdate(x: Tracer) -> None:
     """Make all views of an array stale, and with them views of these."""
-    for v in live_views(x):
-        v.owner, v.value, v.slot = STALE, None, None
-    x.views = None
+    if x.views is not None:
+        for v in live_views(x):
+            v.owner, v.value, v.slot = STALE, None, None
+        x.views = None
 
 
 # -------------------------------------------------------------------------------------------------------------- writes
@@ -250,9 +251,12 @@ def written(x: Tracer, call: Call, rest: Sequence[Any]) -> np.ndarray:
     write = call.derived.get("write")
     if write is None:
         write = call.derived["write"] = renderer.render_writing(call)
-    out = write(x.value, *rest)
-    return out if out is x.value else np.array(out)
+    value = x.value
+    out = write(value, *rest)
+    if out is value or (out.base is value and out.shape == value.shape and out.strides == value.strides):
+        return value
+    return np.array(out, order="C")  # the whole array was replaced, perhaps by what belongs to somebody else
 
 
-_ALONE = sys.getrefcount(Tracer(None, np.float64, np.empty(1)).value)
-
+_probe = Tracer(None, float, np.empty(1))
+_ALONE = sys.getrefcount(_probe.value)  # of an array to which one tracer refers

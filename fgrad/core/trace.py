@@ -218,7 +218,6 @@ class Tracer:
     def __reduce__(self) -> NoReturn:
         raise TypeError(message("a traced value cannot be pickled", got=repr(self), do="return it from the function"))
 
-
     def block_until_ready(self) -> Tracer:
         """Itself: nothing runs in the background."""
         return self

@@ -14,7 +14,7 @@ from ..core.errors import DtypeError, MutationError, ShapeError, message
 from ..core.handles import copied
 from ..core.trace import Tracer
 from .index_calls import masks, operand, write
-from .indexing import along, as_array, as_integers, flatnonzero, take, unravel_index
+from .indexing import along, as_array, as_integers, take, unravel_index
 from .methods import UFUNC_METHODS, routes
 from .promote import is_weak
 from .running import cumsum
@@ -103,7 +103,7 @@ def _changed(name: str, x: Any, traced: bool, numpy: Callable[[], Any]) -> bool:
         return True
     if traced:
         what = f"{name} cannot write traced values into an ndarray"
-        do = f"make the array with fgrad.numpy inside the function, or write x = fgrad.numpy.{name}(x, ..., inplace=False)"
+        do = f"make the array with fgrad.numpy inside the function, or write x = {name}(x, ..., inplace=False)"
         raise MutationError(message(what, got=type(x).__name__, do=do))
     numpy()
     return False
@@ -203,7 +203,9 @@ def place(arr: Any, mask: Any, vals: Any, *, inplace: bool = True) -> Any:
         return None
     arr, mask, vals = as_array(arr), as_array(mask).reshape(-1), as_array(vals).reshape(-1)
     if not vals.size:
-        raise ShapeError(message("place: there is nothing to write", got=f"vals of shape {vals.shape}", do="give a value"))
+        raise ShapeError(
+            message("place: there is nothing to write", got=f"vals of shape {vals.shape}", do="give a value")
+        )
     mask = mask != 0
     number = cumsum(mask) - 1
     values = take(vals, (number % vals.size).reshape(arr.shape)).astype(arr.dtype)
@@ -224,7 +226,9 @@ def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -
     if not _changed("copyto", dst, True, lambda: None):
         return
     src = operand(src)
-    fits = RANK[np.asarray(src).dtype.kind] <= RANK[dst.dtype.kind] if is_weak(src) and type(src) is not Tracer else None
+    fits = (
+        RANK[np.asarray(src).dtype.kind] <= RANK[dst.dtype.kind] if is_weak(src) and type(src) is not Tracer else None
+    )
     if not (np.can_cast(src.dtype, dst.dtype, casting) if fits is None else fits):
         do = 'convert it with .astype, or set casting="unsafe"'
         raise DtypeError(message(f"np.copyto: the values do not fit an array of {dst.dtype}", got=src, do=do))

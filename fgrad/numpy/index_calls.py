@@ -18,10 +18,10 @@ from ..core.trace import Tracer, apply, apply_first, peek, signature
 from ..core.types import aval_of, canonical
 from ..primitives.family import full, type_of
 from ..primitives.index import inside_bounds
-from .index_pattern import ARRAY, FULL, GAP, INT, NEW, bounds, native, outside, parse, takes_operand
+from .index_pattern import ARRAY, FULL, GAP, INT, NEW, bounds, native, native_write, outside, parse, takes_operand
 from .promote import broadcast, broadcast_shapes, cast
 from .support import stacked
-from .views import items_of, joined, path_of, root_of, statics_of
+from .views import extend, path_of, root_of, statics_of
 
 _ZERO = np.int64(0)
 _INT64 = np.dtype(np.int64)
@@ -140,9 +140,12 @@ def _by_mode(at: Layout, mode: str) -> tuple[list[Any], Any]:
     return [p.max(p.min(i, n - 1), 0) for i, n in zip(indices, sizes, strict=True)], None
 
 
-def _read(x: Any, *operands: Any, pattern: tuple[Any, ...], mode: str) -> Any:
-    """x[index]; `mode` "fill" has the value for what lies outside as the first operand."""
+def _read(x: Any, *operands: Any, pattern: tuple[Any, ...], mode: str, path: tuple[Any, ...] = ()) -> Any:
+    """x[index]; `mode` "fill" has the value for what lies outside as the first operand; `path` as in `_write`."""
     x = cast(x, x.dtype)
+    if path:
+        x, operands = _forward(x, path[0], operands)
+        return _read(x, *operands, pattern=pattern, mode=mode, path=path[1:])
     fill, operands = (operands[0], operands[1:]) if mode == "fill" else (None, operands)
     at = Layout(x.shape, pattern, operands)
     y = at.window(x)
@@ -207,22 +210,37 @@ def _through(x: Any, path: tuple[Any, ...], operands: Sequence[Any], change: Any
     """x, of which what `path` leads to is y, with change(y, operands that the path does not take) in its place."""
     if not path:
         return change(x, operands)
-    kind, rest = path[0][0], path[1:]
-    if kind == "transpose":
-        axes = path[0][1]
-        y = _through(p.transpose(x, axes=axes), rest, operands, change)
-        return p.transpose(y, axes=tuple(axes.index(a) for a in range(x.ndim)))
-    if kind == "reshape":
-        return p.reshape(_through(p.reshape(x, shape=path[0][1]), rest, operands, change), shape=x.shape)
-    if kind == "real":
-        return p.complex(_through(p.real(x), rest, operands, change), p.imag(x))
-    if kind == "imag":
-        return p.complex(p.real(x), _through(p.imag(x), rest, operands, change))
-    pattern = path[0][1]
-    count = sum(map(takes_operand, pattern))
-    at = {"pattern": pattern, "mode": "raise" if ARRAY in pattern else "promise"}
-    y = _through(_read(x, *operands[:count], **at), rest, operands[count:], change)
-    return _write(x, y, *operands[:count], op="set", **at)
+    step, rest = path[0], path[1:]
+    y, others = _forward(x, step, operands)
+    y = _through(y, rest, others, change)
+    if step[0] == "transpose":
+        return p.transpose(y, axes=tuple(step[1].index(a) for a in range(x.ndim)))
+    if step[0] == "reshape":
+        return p.reshape(y, shape=x.shape)
+    if step[0] == "real":
+        return p.complex(y, p.imag(x))
+    if step[0] == "imag":
+        return p.complex(p.real(x), y)
+    mine = operands[: len(operands) - len(others)]
+    return _write(x, y, *mine, pattern=step[1], op="set", mode=_checking(step[1]))
+
+
+def _forward(x: Any, step: tuple[Any, ...], operands: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+    """What a step leads to from x, and the operands that it does not take."""
+    if step[0] == "transpose":
+        return p.transpose(x, axes=step[1]), operands
+    if step[0] == "reshape":
+        return p.reshape(x, shape=step[1]), operands
+    if step[0] in ("real", "imag"):
+        return (p.real if step[0] == "real" else p.imag)(x), operands
+    count = sum(map(takes_operand, step[1]))
+    y = _read(x, *operands[:count], pattern=step[1], mode=_checking(step[1]))
+    return y, operands[count:]
+
+
+def _checking(pattern: tuple[Any, ...]) -> str:
+    """The mode of an index by ints and slices, whose only index arrays are traced numbers."""
+    return "raise" if ARRAY in pattern else "promise"
 
 
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
@@ -238,8 +256,11 @@ class _Reads(Function):
     """Calls of x[index]. On arrays, and where no index remains to be checked, NumPy's own indexing runs."""
 
     def _make(self, sigs: tuple[Any, ...], statics: tuple[Any, ...], named: dict[str, Any]) -> Call:
-        pattern, mode = statics
-        call = super()._make(sigs, (), {"pattern": pattern, "mode": mode})
+        pattern, mode, *path = statics
+        call = super()._make(sigs, (), {"pattern": pattern, "mode": mode, "path": path[0] if path else ()})
+        if path:
+            call.derived["view"] = ("path", (*path[0], ("index", pattern)))
+            return call
         if mode == "promise" and type(sigs[0]) is not type and sigs[0].ndim:
             call = Call("getitem", call.sigs, call.out_sigs, jaxpr=call.jaxpr, run=native(pattern))
         kinds = iter(sigs[1:])
@@ -250,7 +271,19 @@ class _Reads(Function):
 
 
 reads = _Reads(_read, None, None, "getitem")
-writes = Function(_write, None, None, "at")
+
+
+class _Writes(Function):
+    """Calls of x with u written at an index. Into memory of its own NumPy's assignment does it."""
+
+    def _make(self, sigs: tuple[Any, ...], statics: tuple[Any, ...], named: dict[str, Any]) -> Call:
+        call = super()._make(sigs, statics, named)
+        if named["op"] == "set" and named["mode"] == "promise" and "path" not in named and type(sigs[0]) is not type:
+            call.derived["write"] = native_write(named["pattern"])
+        return call
+
+
+writes = _Writes(_write, None, None, "at")
 
 
 class _Masks:
@@ -283,35 +316,36 @@ def getitem(x: Tracer, index: Any) -> Any:
     if cls is Tracer and index.dtype == np.bool_ and peek(index) is None:
         return masks.select(x, index)
     pattern, operands, dynamic = parse(aval_of(sig), index)
-    return _get(x, pattern, operands, "raise" if dynamic else "promise", index)
+    return _get(x, (pattern, "raise" if dynamic else "promise"), operands, index)
 
 
-def _get(x: Tracer, pattern: tuple[Any, ...], operands: Sequence[Any], mode: str, index: Any) -> Any:
-    """x at a pattern; `index` is what the user wrote."""
+def _get(x: Tracer, statics: tuple[Any, ...], operands: Sequence[Any], index: Any) -> Any:
+    """x at a pattern, in a mode, perhaps behind a path; `index` is what the user wrote."""
     sigs = (x.sig, *[int if type(i) is int else signature(i) for i in operands])
-    call = reads.calls.get((sigs, (pattern, mode))) or reads.call(sigs, (pattern, mode), {})
+    call = reads.calls.get((sigs, statics)) or reads.call(sigs, statics, {})
     out = apply(call, (x, *operands))
     return view(x, out, call, operands) if "view" in call.derived and _is_array(out, index) else out
 
 
 def _is_array(out: Any, index: Any) -> bool:
-    """Whether x[index], by ints and slices, is no number: of no axes it is an array in NumPy if there is an ellipsis."""
+    """Whether x[index], by ints and slices, is no number: in NumPy an ellipsis makes it an array, also of no axes."""
     return bool(out.ndim) or index is ... or (type(index) is tuple and any([i is ... for i in index]))
 
 
 def _getitem_through(x: Tracer, index: Any) -> Any:
-    """x[index] of a stale view: read from its base where one index says what, so that x need not be read whole."""
-    pattern, operands, dynamic = parse(x.aval, index)
+    """x[index] of a stale view: read from its base, so that x need not be read whole."""
+    pattern, operands, _ = parse(x.aval, index)
+    basic = not any([type(item) is bool for item in pattern]) and not any([np.ndim(i) for i in operands])
     root, way = root_of(x)
-    path = path_of(root.shape, way)
-    if path and len(path) == 1 and type(path[0]) is list:
-        items = joined(path[0], items_of(("index", pattern), operands, x.ndim))
-        if items is not None:
-            ((_, pattern),), operands = statics_of([items])
-            dynamic = any([type(i) is Tracer for i in operands])
-            return _get(root, pattern, operands, "raise" if dynamic else "promise", index)
-    x.owner.revive(x)
-    return _get(x, pattern, operands, "raise" if dynamic else "promise", index)
+    path = path_of(root, way)
+    if path is None or not basic:
+        x.owner.revive(x)
+        return getitem(x, index)
+    extend(path, ("index", pattern), operands, x.ndim)
+    steps, operands = statics_of(path)
+    mode = "raise" if any([type(i) is Tracer for i in operands]) else "promise"
+    statics = (steps[-1][1], mode) if len(steps) == 1 else (steps[-1][1], mode, steps[:-1])
+    return _get(root, statics, operands, index)
 
 
 def _head(sig: Any, pattern: Any) -> Call:

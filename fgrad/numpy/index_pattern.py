@@ -28,7 +28,6 @@ ARRAY = "array"
 GAP = "gap"  # an ellipsis of no axes: like any other it separates index arrays
 
 
-
 def takes_operand(item: Any) -> bool:
     """Whether an item of a pattern has an operand."""
     return item not in (FULL, NEW, GAP) and type(item) is not bool
@@ -208,6 +207,25 @@ def native(pattern: Sequence[Any]) -> Callable[..., Any]:
     >>> native((INT, (3, -1)))(np.arange(10).reshape(2, 5), 1, 2)
     array([9, 8, 7])
     """
+    names, index = _source(pattern)
+    return eval(f"lambda x, {', '.join(names)}: x[{index}]", {})  # type: ignore[no-any-return]
+
+
+def native_write(pattern: Sequence[Any]) -> Callable[..., Any]:
+    """NumPy's assignment at a pattern, as a function of the array, the value and the operands.
+
+    >>> native_write((INT, (2, 1)))(np.zeros((2, 3)), 5.0, 1, 0)
+    array([[0., 0., 0.],
+           [5., 5., 0.]])
+    """
+    names, index = _source(pattern)
+    space: dict[str, Any] = {}
+    exec(f"def write(x, u, {', '.join(names)}):\n    x[{index}] = u\n    return x", space)
+    return space["write"]  # type: ignore[no-any-return]
+
+
+def _source(pattern: Sequence[Any]) -> tuple[list[str], str]:
+    """Names of the operands of a pattern, and the index as Python source."""
     names: list[str] = []
     items = []
     for item in pattern:
@@ -222,4 +240,4 @@ def native(pattern: Sequence[Any]) -> Callable[..., Any]:
         length, step = item
         span = (length - 1) * abs(step) + 1 if length else 0
         items.append(f"{i}:{i} + {span}:{step}" if step > 0 else f"{i} + {span - 1}:{i} - 1 if {i} else None:{step}")
-    return eval(f"lambda x, {', '.join(names)}: x[{', '.join(items) or '()'}]", {})  # type: ignore[no-any-return]
+    return names, ", ".join(items) or "()"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy import diag_indices, indices, tril_indices, triu_indices
 
-from ..core.errors import DtypeError, MutationError, OutOfBoundsError, ShapeError, message
+from ..core.errors import DtypeError, OutOfBoundsError, ShapeError, message
 from ..core.primitive import registry as p
 from ..core.surface import surface
 from ..core.trace import Tracer, concrete, peek, stage

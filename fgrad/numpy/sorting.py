@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from ..core.errors import MutationError, ShapeError, message
+from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
 from ..core.surface import surface
 from ..core.trace import Tracer, concrete

@@ -6,6 +6,7 @@ What a view is of its parent is a *step*, kept on the Call that reads it:
     ("transpose", axes)
     ("reshape", shape)
     ("real",), ("imag",)   of complex arrays
+    ("path", steps)        several of these
     None                   a read-only view: np.diagonal, np.broadcast_to
 
 Steps from the base of a view to the view are its *path*. It is brought into a form in which writing a few elements
@@ -21,6 +22,7 @@ import numpy as np
 
 from ..core.handles import view
 from ..core.trace import Tracer, apply
+from ..core.types import aval_of
 from .index_pattern import ARRAY, FULL, GAP, INT, NEW, takes_operand
 
 Step = tuple[Any, ...] | None
@@ -175,40 +177,48 @@ def _moved(items: Items, axes: Sequence[int]) -> tuple[tuple[int, ...], Items]:
     return tuple(n for _, _, n in order if n is not None), [(item, start) for item, start, _ in order]
 
 
-def path_of(shape: Sequence[int], way: Sequence[tuple[Any, Sequence[Any]]]) -> list[Any] | None:
-    """The path of a view of an array of that shape, with its operands: steps, and `Items` for index steps.
-
-    None for a read-only one.
-    """
+def path_of(root: Tracer, way: Sequence[tuple[Any, Sequence[Any]]]) -> list[Any] | None:
+    """The path that (call, operands) lead from an array: steps, where `Items` stand for an index. None: read-only."""
     path: list[Any] = []
+    ndim = root.ndim
     for call, operands in way:
         step = call.derived["view"]
         if step is None:
             return None
-        if step[0] == "index":
-            items = items_of(step, operands, len(shape))
-            both = joined(path[-1], items) if path and type(path[-1]) is list else None
-            if both is None:
-                path.append(items)
-            else:
-                path[-1] = both
-        elif step[0] == "transpose":
-            axes, items = step[1], None
-            if path and type(path[-1]) is list:
-                axes, items = _moved(path.pop(), axes)
-            if path and path[-1][0] == "transpose":
-                before = path.pop()[1]
-                axes = tuple(before[a] for a in axes)
-            if axes != tuple(range(len(axes))):
-                path.append(("transpose", axes))
-            if items is not None:
-                path.append(items)
-        elif step[0] == "reshape" and path and path[-1][0] == "reshape":
-            path[-1] = step
-        else:
-            path.append(step)
-        shape = call.out_sigs[0].shape
+        extend(path, step, operands, ndim)
+        ndim = aval_of(call.out_sigs[0]).ndim
     return path
+
+
+def extend(path: list[Any], step: Any, operands: Sequence[Any], ndim: int) -> None:
+    """Add a step to a path that leads to an array of `ndim` axes."""
+    if step[0] == "index":
+        items = items_of(step, operands, ndim)
+        both = joined(path[-1], items) if path and type(path[-1]) is list else None
+        if both is None:
+            path.append(items)
+        else:
+            path[-1] = both
+    elif step[0] == "transpose":
+        axes, moved = step[1], None
+        if path and type(path[-1]) is list:
+            axes, moved = _moved(path.pop(), axes)
+        if path and path[-1][0] == "transpose":
+            before = path.pop()[1]
+            axes = tuple(before[a] for a in axes)
+        if axes != tuple(range(len(axes))):
+            path.append(("transpose", axes))
+        if moved is not None:
+            path.append(moved)
+    elif step[0] == "path":
+        values = iter(operands)
+        for part in step[1]:
+            taken = [next(values) for item in part[1] if takes_operand(item)] if part[0] == "index" else []
+            extend(path, part, taken, 0)  # its patterns name all axes
+    elif step[0] == "reshape" and path and path[-1][0] == "reshape":
+        path[-1] = step
+    else:
+        path.append(step)
 
 
 def statics_of(path: Sequence[Any]) -> tuple[tuple[Any, ...], list[Any]]:

@@ -13,17 +13,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..core.calls import LIMIT, Call
 from ..core.errors import ConcretizationError, DtypeError, MutationError, ShapeError, message
-from ..core.handles import ARGUMENT, STALE, adopt, fresh, home, live_views, replace, rewrite, settled
+from ..core.handles import ARGUMENT, LOCAL, STALE, adopt, fresh, home, live_views, replace, rewrite
 from ..core.trace import Tracer, concrete, peek, signature, state
 from .creation import astype
 from .index_calls import operand, writes
-from .index_pattern import MASK, mask_differs, parse
+from .index_pattern import FULL, MASK, mask_differs, parse
 from .shapes import reshape_call
 from .support import where_call
-from .views import items_of, joined, path_of, root_of, statics_of
+from .views import extend, path_of, root_of, statics_of
 
-_COPY = "copy it first, x = x.copy(), or write x = x.at[i].set(v)"
 RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}  # kinds of dtypes, from those that fit into the next
 
 
@@ -34,20 +34,21 @@ def target(x: Tracer, what: str) -> tuple[Tracer, list[Any]]:
     """The array that a write to `x` reaches, and the path from there to x (see `views`); raises `MutationError`."""
     root, way = root_of(x)
     check_made_here(root, what)
-    got = f"a {'view of a ' if way else ''}traced {root.aval}"
+    path = path_of(root, way)
     if root.origin is ARGUMENT:
-        of = "a view of an argument" if way else "an argument"
-        raise MutationError(message(f"{what} would write into {of}, and so into the caller's array", got=got, do=_COPY))
-    path = path_of(root.shape, way)
+        text = f"{what} would write into {'a view of ' if way else ''}an argument, and so into the caller's array"
+        do = "copy it first, x = x.copy(), or write x = x.at[i].set(v)"
+        raise MutationError(message(text, got=f"a traced {root.aval}", do=do))
     if path is None:
-        what = f"{what} would write into a read-only view (np.diagonal, np.broadcast_to)"
-        raise MutationError(message(what, got=got, do="copy the view first, or write into the array itself"))
+        text = f"{what} would write into a read-only view (np.diagonal, np.broadcast_to)"
+        do = "copy the view first, or write into the array itself"
+        raise MutationError(message(text, got=f"a view of a traced {root.aval}", do=do))
     return root, path
 
 
 def made_here(root: Tracer) -> bool:
     """Whether an array that is no view was made by the innermost transformed function."""
-    owner = home(root)
+    owner = root.slot if root.owner is LOCAL else root.owner
     if owner.done:
         owner.revive(root)
     return state.trace is owner or state.trace is None
@@ -56,9 +57,10 @@ def made_here(root: Tracer) -> bool:
 def check_made_here(root: Tracer, what: str) -> None:
     """`MutationError` where an array that is no view was made outside."""
     if not made_here(root):
+        text = f"{what} would write into an array that was made outside of the function that {state.trace.name} traces"
+        got = f"{root.aval}, made in {home(root).name}"
         do = "copy it first, x = x.copy(), to change it here only; to change it outside, return the new array"
-        what = f"{what} would write into an array that was made outside of the function that {state.trace.name} traces"
-        raise MutationError(message(what, got=f"an array of {home(root).name}, {root.aval}", do=f"{do} (a loop: carry it)"))
+        raise MutationError(message(text, got=got, do=do))
 
 
 def is_number(x: Tracer) -> bool:
@@ -71,6 +73,13 @@ def is_number(x: Tracer) -> bool:
 
 def set_item(x: Tracer, index: Any, value: Any) -> None:
     """x[index] = value for a tracer, as NumPy does it: the value is broadcast, and converted to the dtype of x."""
+    if type(index) is int and type(x.origin) is not tuple and (type(value) is not Tracer or value.origin is None):
+        call = _HEADS.get((x.sig, value.sig if type(value) is Tracer else type(value)))
+        if call is not None and x.origin is not ARGUMENT and made_here(x):
+            n = x.sig.shape[0]  # type: ignore[union-attr]
+            if -n <= index < n:
+                rewrite(x, call, (value, index + n if index < 0 else index))
+                return
     if is_number(x):
         do = "assign to the name, x = v, or make it an array of one axis"
         raise TypeError(message("a traced number does not support item assignment", got=f"a traced {x.aval}", do=do))
@@ -85,37 +94,55 @@ def put_at(x: Tracer, index: Any, value: Any, op: str, what: str) -> None:
     """Set, add, ... a value at an index of a tracer."""
     if type(value) is Selection:
         value.refuse()
-    root, path = target(x, what)
     pattern, operands, _ = parse(x.aval, index)
-    items = items_of(("index", pattern), operands, x.ndim)
-    both = joined(path[-1], items) if path and type(path[-1]) is list else None
-    path = [*path, items] if both is None else [*path[:-1], both]
-    if op == "set" and type(value) is Tracer and _is_there(root, path, value):
+    step = ("index", pattern)
+    seen = op == "set" and type(value) is Tracer and type(value.origin) is tuple and value.owner is not STALE
+    if seen and value.origin[0] is x and value.origin[1].derived["view"] == step and _same(operands, value.origin[2]):
         return  # x[a:b] += v ends with x[a:b] = x[a:b]
+    root, path = target(x, what)
+    extend(path, step, operands, x.ndim)
+    if seen and _is_there(root, path, value):
+        return
+    given = operand(value)
+    value = _converted(given, x.dtype) if op == "set" else given
+    call = _write(root, path, value, op)
+    if type(index) is int and x is root and op == "set" and value is given and type(value) in _COMMON:
+        if len(_HEADS) >= LIMIT:
+            _HEADS.clear()
+        _HEADS[root.sig, value.sig if type(value) is Tracer else type(value)] = call
+
+
+def _write(root: Tracer, path: list[Any], value: Any, op: str) -> Call:
+    """Set, add, ... a value where a path that ends with an index leads; the Call that does it."""
     steps, operands = statics_of(path)
-    value = _converted(operand(value), x.dtype) if op == "set" else operand(value)
-    rest = (value, *operands)
-    named: dict[str, Any] = {
-        "pattern": steps[-1][1],
-        "op": op,
-        "mode": "raise" if any([type(i) is Tracer for i in operands]) else "promise",
-    }
+    mode = "raise" if any([type(i) is Tracer for i in operands]) else "promise"
+    named: dict[str, Any] = {"pattern": steps[-1][1], "op": op, "mode": mode}
     if len(steps) > 1:
         named["path"] = steps[:-1]
-    rewrite(root, writes.call((root.sig, *map(signature, rest)), (), named), rest)
+    rest = (value, *operands)
+    call: Call = writes.call((root.sig, *map(signature, rest)), (), named)
+    rewrite(root, call, rest)
+    return call
 
 
-def _is_there(root: Tracer, path: list[Any], value: Tracer) -> bool:
-    """Whether a value is a view that stands for just this part of the array."""
-    if type(value.origin) is not tuple or value.owner is STALE:
-        return False
-    base, way = root_of(value)
+# Calls of x[i] = v for an integer i, by the signature of x and that of v, or its class
+_HEADS: dict[Any, Call] = {}
+_COMMON = frozenset({Tracer, float, int, np.float64, np.float32})
+
+
+def _is_there(root: Tracer, path: list[Any], view: Tracer) -> bool:
+    """Whether a view is where a path leads."""
+    base, way = root_of(view)
     if base is not root:
         return False
     steps, operands = statics_of(path)
-    others, theirs = statics_of(path_of(root.shape, way) or [])
-    return steps == others and all(
-        [i is j or (type(i) is int and type(j) is int and i == j) for i, j in zip(operands, theirs, strict=True)]
+    others, theirs = statics_of(path_of(root, way) or [])
+    return steps == others and _same(operands, theirs)
+
+
+def _same(operands: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(operands) == len(others) and all(
+        [i is j or (type(i) is int and type(j) is int and i == j) for i, j in zip(operands, others, strict=True)]
     )
 
 
@@ -124,7 +151,9 @@ def _converted(value: Any, dtype: np.dtype) -> Any:
     kind = np.dtype(value.dtype if hasattr(value, "dtype") else type(value)).kind
     if kind == "c" and dtype.kind != "c":
         what = f"an array of {dtype} cannot hold complex values"
-        raise DtypeError(message(what, got=f"a value of {value.dtype if hasattr(value, 'dtype') else 'complex'}", do="assign v.real"))
+        raise DtypeError(
+            message(what, got=f"a value of {value.dtype if hasattr(value, 'dtype') else 'complex'}", do="assign v.real")
+        )
     return value if RANK[kind] <= RANK[dtype.kind] else astype(value, dtype)
 
 
@@ -136,7 +165,8 @@ def assign(x: Tracer, new: Any, what: str, argument: bool = False) -> None:
         check_made_here(x, what) if argument else target(x, what)
         replace(x, new)
     else:
-        put_at(x, (), new, "set", what)
+        root, path = target(x, what)
+        _write(root, path if type(path[-1]) is list else [*path, [(FULL, None)] * x.ndim], new, "set")
         adopt(x, new)
 
 

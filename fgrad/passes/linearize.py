@@ -285,6 +285,8 @@ class Tape(Trace):
                         owned[slots[0]] = fresh[0]
                         continue
                 else:
+                    if rule.consumes and not owned[out]:
+                        ct = np.array(ct)
                     results, targets, fresh = self._pull_one(rule, slots, saved, ct, cts, owned, optimistic)
             else:
                 given = {k: cts[s] for k, s in zip(rule.out_active, out, strict=True) if cts[s] is not None}
@@ -333,10 +335,10 @@ class Tape(Trace):
                 rule.adding = rule.pull_function((0,), (0,), True).function
                 rule.function = rule.pull_function((0,), (), True).function
             return self._pull_into(rule, slots, saved, [ct], (0,), cts, owned, optimistic)
-        f = rule.pull_function((0,), (), optimistic)
+        f = rule.pull_function((0,), (), optimistic, rule.consumes)
         if len(f.present) < len(slots):
             return f.function(*saved, ct), [slots[k] for k in f.present], f.fresh
-        if optimistic:
+        if optimistic and not rule.consumes:
             rule.function, rule.fresh = f.function, f.fresh
         return f.function(*saved, ct), slots, f.fresh
 

@@ -13,6 +13,7 @@ from ..core.primitive import space
 from ..core.trace import Trace, Tracer, apply, apply_equation
 from ..core.types import ShapedArray, aval_of, shaped
 
+
 class Batch(Trace):
     """Adds an axis of `size` lanes to what runs on its tracers; `axis_name` is kept for collectives."""
 
