@@ -15,7 +15,7 @@ PARALLEL = 20_000.0  # nanoseconds: a shorter thunk is one call on the calling t
 TICKET = 5_000.0  # nanoseconds: a ticket takes at least about that
 TICKETS = 512  # at most about so many a thunk
 ALONE = 20e6  # nanoseconds: what one thread does at most between two looks for signals
-LONG = 5e6  # nanoseconds of parallel work: worth waiting for the code of the thread pool
+LONG = 20e6  # nanoseconds of parallel work: worth waiting for the code of the thread pool
 CLOCK = 100_000.0  # nanoseconds of serial thunks between two looks at the clock
 
 
