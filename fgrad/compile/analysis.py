@@ -63,7 +63,10 @@ def call_work(item: Item) -> tuple[int, int]:
 
 
 def works(plan: Plan) -> list[Work]:
-    """The work of each item. What a step's later kernels add up again is part of its first one."""
+    """The work of each item. What a step's later kernels add up again is part of its first one.
+
+    A loop whose end is not known counts as one run, and branches as the one that does most.
+    """
     stored: dict[int, set[Any]] = {}
     for item in plan.items:
         if item.step is not None:
@@ -72,6 +75,9 @@ def works(plan: Plan) -> list[Work]:
     counted: set[int] = set()
     for item in plan.items:
         flops = transcendentals = 0
+        if item.inner:
+            out.append(loop_work(item))
+            continue
         if item.step is None:
             flops, transcendentals = call_work(item)
         elif id(item.step) not in counted:
@@ -80,6 +86,17 @@ def works(plan: Plan) -> list[Work]:
         moved = sum(map(bytes_of, dict.fromkeys(item.reads))) + sum(map(bytes_of, item.writes))
         out.append(Work(flops, transcendentals, moved))
     return out
+
+
+def loop_work(item: Item) -> Work:
+    """The work of the programs in a loop, as often as they are run."""
+    found = []
+    for inner in item.inner:
+        counts = zip(*works(inner.plan), strict=True)
+        found.append(Work(*[(1 if inner.times is None else inner.times) * sum(n) for n in counts]))
+    if item.eqn is not None and item.eqn.primitive.name == "cond":
+        return max(found)
+    return Work(*map(sum, zip(*found, strict=True)))
 
 
 def cost_analysis(plan: Plan) -> dict[str, int]:
@@ -115,7 +132,8 @@ class MemoryPlan:
       arena_bytes: memory for everything in between, taken once and used by one call at a time.
       in_place: which item writes what over what.
       copies: what is copied, and why.
-      donated: what became of each donated argument.
+      donated: what became of each donated argument; of a carry that is written in place, in a loop.
+      loops: the same of the programs in loops, whose arenas are in the arena of this one.
     """
 
     buffers: tuple[BufferUse, ...]
@@ -127,6 +145,7 @@ class MemoryPlan:
     in_place: tuple[str, ...]
     copies: tuple[str, ...]
     donated: tuple[str, ...]
+    loops: tuple[tuple[str, MemoryPlan], ...] = ()
 
     @property
     def peak_bytes(self) -> int:
@@ -168,9 +187,18 @@ class MemoryPlan:
             if lines:
                 yield f"{title}:"
                 yield from (f"  {line}" for line in lines)
+        for title, inner in self.loops:
+            yield f"{title}"
+            yield from (f"  {line}" for line in inner._lines())
 
 
-def memory_plan(plan: Plan, inputs: Sequence[str], outputs: Sequence[str], names: Names | None = None) -> MemoryPlan:
+def memory_plan(
+    plan: Plan,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    names: Names | None = None,
+    loops: Sequence[tuple[str, MemoryPlan]] = (),
+) -> MemoryPlan:
     """The memory plan; `inputs` and `outputs`: what people call the arguments and results (default: by number)."""
     names = Names(plan.jaxpr) if names is None else names
     inputs = inputs or [f"argument {i}" for i in range(len(plan.inputs))]
@@ -209,6 +237,7 @@ def memory_plan(plan: Plan, inputs: Sequence[str], outputs: Sequence[str], names
         tuple([f"item {n}: {names.atom(new)} over {names.atom(old)}" for n, old, new in plan.in_place]),
         tuple(copies),
         tuple([donated[i] for i in sorted(donated)]),
+        tuple(loops),
     )
 
 

@@ -175,7 +175,7 @@ def elements(k: Builder, x: Any) -> Elements:
         return x
     if x.size > (LIMIT if x.place.writable else READ):
         raise Decline(f"{x.size} elements are too many")
-    if 0 in x.strides and x.size > 1:  # repeated elements are read once
+    if any(s == 0 and n > 1 for n, s in zip(x.shape, x.strides, strict=True)):  # repeated elements are read once
         base = x.view([1 if s == 0 else n for n, s in zip(x.shape, x.strides, strict=True)], x.strides)
         return np.broadcast_to(elements(k, base), x.shape)
     return array([x.load(k, at) for at in product(*map(range, x.shape))], x.shape)

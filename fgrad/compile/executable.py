@@ -12,9 +12,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..core.builder import resting_collector
+from ..core.effects import KEPT
 from ..core.errors import FgradError, OutOfBoundsError, message
 from ..core.ir import Eqn, Jaxpr
 from ..regions.call import execute, plainly
+from ..regions.callbacks import journaled
 from . import callbacks, code, factorizations, lapack
 from .engine import CompileError
 from .expressions import NAN_MET, NEAR, TOO_FAR
@@ -54,12 +56,15 @@ class Executable:
         for _, rewrite in PREPARATION:
             self.jaxpr = rewrite(self.jaxpr)
         self.donated = tuple(donated)
+        # Whether it does something that may not be done again by a second run: `run` sees to that, native dispatch not.
+        self.kept = bool(self.jaxpr.effects & KEPT)
         self.keep: list[Any] = []  # callbacks, for as long as the program lives
         self.times: dict[str, float] = {}
         # Whether zeros that annihilate infinities are left out until one would be needed. Not where memory of arguments
         # is written: the program could not be run again.
         self.trusting = not donated
         self.lock = threading.Lock()
+        self.ran = False  # whether it was called before: see `dispatched`
         with resting_collector():
             self.prepare(frozenset())
 
@@ -123,15 +128,20 @@ class Executable:
         inputs = [slots.get(("input", i), -1) for i in range(len(plan.inputs))]
         return Program(thunks, len(slots), plan.arena_bytes, temporaries, constants, inputs, results, plan.start)
 
-    def run(self, leaves: Sequence[Any]) -> list[Any]:
-        """Run on arrays of the right types, contiguous and aligned."""
-        results, words = self.program.run(leaves)
-        if words[0]:
-            try:
-                self.failed(*words)
-            except Mistrust:
-                return self.run(leaves)
-        return results
+    def run(self, jaxpr: Jaxpr, leaves: Sequence[Any]) -> list[Any]:
+        """Run on arrays of the right types, contiguous and aligned; `jaxpr`: see `explain`."""
+        with journaled() as again:
+            while True:
+                results, words = self.program.run(leaves)
+                if not words[0]:
+                    return results
+                again()
+                try:
+                    self.failed(*words)
+                except Mistrust:
+                    continue
+                except ProgramFailure as failure:
+                    self.explain(jaxpr, leaves, failure)
 
     def mistrust(self, reason: int) -> None:
         """Plan again: with zeros that annihilate infinities, or with NumPy's sines."""
@@ -153,7 +163,7 @@ class Executable:
             raise ProgramFailure(message(what, do="do not donate arguments to it"), status, item)
         if status == 2:
             error = callbacks.PENDING.pop(threading.get_ident())
-            if not isinstance(error, OutOfBoundsError) or self.plan.donated_to:
+            if not isinstance(error, OutOfBoundsError) or getattr(error, "located", False) or self.plan.donated_to:
                 raise error
         if status == lapack.FAILED:
             raise factorizations.failure(item.eqn.primitive.name, a)

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from ..core.effects import STAGED
 from ..core.ir import Eqn, Literal, Var
 from ..core.types import shaped
 from . import callbacks
 from .convolution import convolution_items
 from .dot import Layout, plan_dot
 from .emit import Launch
+from .few_rows import few_rows
 from .fuse import Fuser, View
 from .kernel_loops import kernel_loop_items
 from .loops import LOOPS, loop_items
@@ -36,7 +38,8 @@ def call_items(e: Eqn, fuser: Fuser, planner: Planner) -> list[Item]:
     if not any(v.type.size for v in e.outputs) and not e.effects:
         return []
     if e.primitive.name in LOOPS:
-        small = None if id(e) in planner.refused else kernel_loop_items(e, planner.keep, planner.trusting)
+        tabled = id(e) in planner.refused or e.effects & STAGED  # kernels call nobody
+        small = None if tabled else kernel_loop_items(e, planner.keep, planner.trusting)
         return loop_items(e, planner) if small is None else small
     keep = planner.keep
     if strided(e):
@@ -72,6 +75,9 @@ def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
         launch, copy = strided_copy(view, order)
         items.append(launch_item(launch))
         operands.append(copy)
+    direct = few_rows(plan.product, [*operands, out])
+    if direct is not None:
+        return [*items, launch_item(direct, eqn=e)]
     example = plan.thunk(0, 1, 2)
 
     def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:

@@ -64,7 +64,7 @@ __all__ = [
 ]
 
 STATIC = 16  # largest extent that is a constant of the kernel
-VARYING = frozenset(["chunks", "grain"])
+VARYING = frozenset(["chunks", "grain", "lone border"])
 
 
 class Kernel:

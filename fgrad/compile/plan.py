@@ -96,11 +96,13 @@ class Output(NamedTuple):
 
 
 class Inner(NamedTuple):
-    """A program inside a loop: what it is there, and how often it is run (-1: not known)."""
+    """A program inside a loop: what it is there, how often it is run (None: not known), what people call its ends."""
 
     title: str
     plan: Plan
-    times: int
+    times: int | None
+    inputs: Sequence[str]
+    outputs: Sequence[str]
 
 
 class Plan:
@@ -239,14 +241,27 @@ class Plan:
         for v, place in list(self.places.items()):
             if place.kind != "output" or place.number in self.donated_to:
                 continue
-            for i in sorted(free):
-                if self.fit(i, v) and self.last.get(self.inputs[i], -1) < start.get(self.root(v), -1):
-                    self.give(i, v)
-                    free.discard(i)
-                    break
+            root = self.root(v)
+            fitting = [i for i in sorted(free) if self.fit(i, v)]
+            over = [i for i in fitting if self.overwritten(self.inputs[i], root)]  # by what is written there first
+            dead = [i for i in fitting if self.last.get(self.inputs[i], -1) < start.get(root, -1)]
+            for i in [*over, *dead][:1]:
+                self.give(i, v)
+                free.discard(i)
+            if over:
+                self.in_place.append((start[root], self.inputs[over[0]], root))
         for i in sorted(free):
             type = self.inputs[i].type
             self.unused[i] = f"no result is a {type} that is written only when nothing reads it any more"
+
+    def overwritten(self, old: Any, new: Any) -> bool:
+        """Whether the item that writes `new` first may write it over `old`, which nothing reads any more."""
+        number = self.first.get(new, -1)
+        if number < 0 or self.last.get(old, -1) != number or bytes_of(old) != bytes_of(new):
+            return False
+        item = self.items[number]
+        reads = [self.base(v) for v in item.reads]
+        return reads.count(old) == 1 and any((self.base(a), self.base(b)) == (old, new) for a, b in item.overwrites)
 
     def output_of(self, v: Any) -> int | None:
         place = self.places.get(v)

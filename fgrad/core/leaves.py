@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from . import tree
 from .errors import LeafError, message
-from .nodes import keystr
-from .trace import Tracer
+from .handles import LOCAL, fresh, settled
+from .trace import Tracer, peek, state
+from .tree import path_of
 from .types import canonical
 
 
@@ -47,23 +47,32 @@ class ShapeDtypeStruct:
         return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype.name})"
 
 
-def path_of(treedef: Any, i: int, skip: int = 0) -> str:
-    """Where leaf i stands in a structure, without the first `skip` steps."""
-    return keystr(tree.leaves_with_path(tree.unflatten(treedef, list(range(treedef.num_leaves))))[i][0][skip:])
+def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0, local: bool = False) -> list[Any]:
+    """Leaves as tracers, native arrays or Python scalars; `LeafError` names the path of what is none of these.
 
-
-def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0) -> list[Any]:
-    """Leaves as tracers, native arrays or Python scalars; `LeafError` names the path of what is none of these."""
+    `local`: arrays that belong to no trace stay tracers, so that results will be such arrays too.
+    """
     out = []
     for i, x in enumerate(leaves):
         if type(x) is Tracer:
-            out.append(x)
+            out.append(x if local and x.owner is LOCAL else settled(x))
             continue
         try:
             out.append(canonical(x))
         except LeafError as error:
+            if hasattr(type(x), "refuse"):  # what stands for no array says so itself
+                x.refuse()
             raise LeafError(f"{what}{path_of(treedef, i, skip)}: {error}") from None
     return out
+
+
+def known(leaves: Sequence[Any]) -> Sequence[Any]:
+    """The values of leaves where all of them have one and no program is traced; else the leaves as they are."""
+    if state.builder is None:
+        values = [peek(x) for x in leaves]
+        if all(v is not None for v in values):
+            return values
+    return leaves
 
 
 def described(x: Any) -> str:
@@ -93,7 +102,9 @@ class Own:
                 x = np.array(x, order="C")
             self.seen.add(id(x))
             return x
-        if type(x) is Tracer or isinstance(x, np.generic):
+        if type(x) is Tracer:
+            return fresh(x)
+        if isinstance(x, np.generic):
             return x
         return np.asarray(x)[()]
 

@@ -99,6 +99,7 @@ from .elementwise import (
     tanh,
 )
 from .loops import fori_loop, while_loop
+from .prefixes import associative_scan
 from .reductions import (
     DotDimensionNumbers,
     argmax,
@@ -150,6 +151,7 @@ from .slicing import (
     slice,
     slice_in_dim,
 )
+from .solvers import custom_linear_solve, custom_root
 from .sorting import (
     sort,
     sort_key_val,
@@ -170,6 +172,7 @@ __all__ = [
     "argmin",
     "asin",
     "asinh",
+    "associative_scan",
     "atan",
     "atan2",
     "atanh",
@@ -207,6 +210,8 @@ __all__ = [
     "cummin",
     "cumprod",
     "cumsum",
+    "custom_linear_solve",
+    "custom_root",
     "digamma",
     "div",
     "dot",

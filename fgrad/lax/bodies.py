@@ -16,13 +16,13 @@ from ..core import tree
 from ..core.builder import trace
 from ..core.calls import LIMIT
 from ..core.effects import KEPT
-from ..core.errors import DtypeError, ShapeError, TreeError, message
+from ..core.errors import DtypeError, FgradError, ShapeError, TreeError, message
 from ..core.functions import cache_of, numbers_around
 from ..core.ir import Jaxpr
-from ..core.leaves import checked, name_of, path_of
+from ..core.leaves import Own, checked, name_of, path_of
 from ..core.primitive import Region
 from ..core.trace import Tracer, signature
-from ..core.types import Signature, aval_of
+from ..core.types import ShapedArray, Signature, aval_of
 from ..primitives.family import p
 
 _RANK = "biufc"
@@ -120,6 +120,11 @@ def fits(weak: Signature, other: Signature) -> bool:
     return b.shape == () and _RANK.index(a.dtype.kind) <= _RANK.index(b.dtype.kind.replace("u", "i"))
 
 
+def unequal(a: ShapedArray, b: ShapedArray) -> type[FgradError]:
+    """The class of the error for two types that ought to be one."""
+    return ShapeError if a.shape != b.shape else DtypeError
+
+
 def fitted(x: Any, sig: Signature) -> Any:
     """`x` with a given signature where it is a Python number that fits, else as it is."""
     mine = signature(x)
@@ -136,7 +141,15 @@ def strong(x: Any, sig: Signature) -> Any:
     if not is_weak(signature(x)):
         return x
     dtype = aval_of(sig).dtype
-    return p.convert_element_type(x, dtype=dtype) if type(x) is Tracer else dtype.type(x)
+    if type(x) is not Tracer:
+        return dtype.type(x)
+    return x if x.dtype == dtype else p.convert_element_type(x, dtype=dtype)
+
+
+def handed_out(outs: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
+    """Results of a program that was run in place of a region, as that gives them: their own, and not weak."""
+    own = Own(operands)
+    return [Tracer(y.owner, y.aval, y.value, y.slot) if type(y) is Tracer else own(y) for y in outs]
 
 
 def settled(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,16 +12,22 @@ from ..core import tree
 from ..core.builder import sharing
 from ..core.errors import DtypeError, FgradError, ShapeError, TreeError, message
 from ..core.ir import Eqn, Jaxpr, Literal, Var
-from ..core.leaves import Own, described, path_of
+from ..core.leaves import described, name_of, path_of
 from ..core.trace import Tracer, peek, signature
-from ..core.types import ShapedArray, aval_of, canonical, shaped
-from ..passes.interpret import interpret
+from ..core.types import ShapedArray, Signature, aval_of, canonical, shaped
 from ..primitives.family import p
 from ..regions.call import memo
 from ..regions.cond import cond as region
-from .bodies import Body, applied, body_of, check_function, fits, flattened, is_weak, strong
+from .bodies import applied, body_of, check_function, fits, flattened, handed_out, is_weak, strong, unequal
 
 _UNSET: Any = object()
+
+
+class Result(NamedTuple):
+    """Structures and signatures of what a function returns."""
+
+    trees: tuple[tree.Structure, ...]
+    sigs: Sequence[Signature]
 
 
 def cond(
@@ -28,10 +35,10 @@ def cond(
 ) -> Any:
     """`true_fun(*operands)` where `pred` is true, else `false_fun(*operands)`.
 
-    pred: a boolean scalar, or a number, which is true if it is not zero. operands: pytrees. Both functions are traced
-    once, abstractly, and return the same structure, shapes and dtypes; Python numbers take the dtype of the other
-    branch. Only the chosen one is executed; if `pred` is known, the other leaves no trace in the program. operand: a
-    single operand, for programs written so.
+    pred: a boolean scalar, or a number, which is true if it is not zero. operands: pytrees. Both functions return the
+    same structure, shapes and dtypes; Python numbers take the dtype of the other branch. Only the chosen one is
+    executed. Where `pred` is known, as in eager code and its derivatives, it is simply called, and the other one traced
+    for its types; else both are traced once, abstractly. operand: a single operand, for programs written so.
 
     Errors: `DtypeError` for another `pred`; `TreeError`, `ShapeError`, `DtypeError` where the results differ, naming
     the leaf.
@@ -118,39 +125,60 @@ def _chosen(
     """The result of function number `order[which]` on the operands; `which` is a number or a traced one."""
     leaves, structure = flattened(operands, f"{title}: operands")
     sigs = [signature(x) for x in leaves]
-    bodies = [body_of(f, title, structure, sigs) for f in functions.values()]
-    types = _common(title, list(functions), bodies)
-    leaves = [strong(x, s) for x, s in zip(leaves, sigs, strict=True)]
     if type(which) is not Tracer:
-        chosen = bodies[order[which]].program
-        own = Own([*chosen.consts, *leaves])
-        outs = [own(y) for y in interpret(_converted(chosen, types), leaves)]
-        # a result is a handle of its own, as one of the region is
-        outs = [Tracer(y.owner, y.sig, y.value, y.slot) if type(y) is Tracer else y for y in outs]
-    else:
-        programs, consts = sharing([_converted(bodies[k].program, types) for k in order])
-        outs = applied(region, [which, *consts, *leaves], len(types), branches=tuple(programs))
+        return _called(title, order[which], functions, operands, structure, sigs)
+    bodies = [body_of(f, title, structure, sigs) for f in functions.values()]
+    types = _common(title, dict(zip(functions, bodies, strict=True)))
+    programs, consts = sharing([_converted(bodies[k].program, types) for k in order])
+    leaves = [strong(x, s) for x, s in zip(leaves, sigs, strict=True)]
+    outs = applied(region, [which, *consts, *leaves], len(types), branches=tuple(programs))
     return tree.unflatten(bodies[0].trees[0], outs)
 
 
-def _common(title: str, names: Sequence[str], bodies: Sequence[Body]) -> list[ShapedArray]:
-    """The types of the results of all functions."""
-    first = bodies[0]
-    sigs = list(first.sigs)
-    for name, body in zip(names[1:], bodies[1:], strict=True):
-        if body.trees[0] != first.trees[0]:
-            what = f"{title}: {name} returns another structure than {names[0]}"
-            got = tree.explain_mismatch(first.trees[0], body.trees[0])
+def _called(
+    title: str,
+    chosen: int,
+    functions: dict[str, Callable[..., Any]],
+    operands: tuple[Any, ...],
+    structure: tree.Structure,
+    sigs: Sequence[Signature],
+) -> Any:
+    """The result of function number `chosen`, which is called as it is, with the types that all of them agree on.
+
+    The others are traced for their types alone. What one of them does wrong meanwhile, such as an index that is out of
+    bounds where it is not chosen, does not matter.
+    """
+    found: dict[str, Any] = {}
+    for k, (name, f) in enumerate(functions.items()):
+        if k == chosen:
+            leaves, out_tree = flattened(f(*operands), f"{title}: the result of {name_of(f)} at ")
+            found[name] = Result((out_tree,), [signature(y) for y in leaves])
+            continue
+        with suppress(Exception), np.errstate(all="ignore"):
+            body = body_of(f, title, structure, sigs)
+            found[name] = Result(body.trees, body.sigs)
+    types = _common(title, found)
+    outs = [strong(y, t) for y, t in zip(leaves, types, strict=True)]
+    return tree.unflatten(out_tree, handed_out(outs, [*tree.leaves(operands), *leaves]))
+
+
+def _common(title: str, results: dict[str, Result]) -> list[ShapedArray]:
+    """The types of the results of all functions: Python numbers take the dtype of the others."""
+    (first, result), *others = results.items()
+    structure, sigs = result.trees[0], list(result.sigs)
+    for name, other in others:
+        if other.trees[0] != structure:
+            what = f"{title}: {name} returns another structure than {first}"
+            got = tree.explain_mismatch(structure, other.trees[0])
             raise TreeError(message(what, got=got, do="return the same containers with the same keys and lengths"))
-        for i, (s, y) in enumerate(zip(sigs, body.sigs, strict=True)):
+        for i, (s, y) in enumerate(zip(sigs, other.sigs, strict=True)):
             if is_weak(s) and fits(s, y):
                 sigs[i] = y
             elif aval_of(s) != aval_of(y) and not (is_weak(y) and fits(y, s)):
-                where = path_of(first.trees[0], i)
-                what = f"{title}: {names[0]} and {name} return different types" + (f" at {where}" if where else "")
+                where = path_of(structure, i)
+                what = f"{title}: {first} and {name} return different types" + (f" at {where}" if where else "")
                 a, b = aval_of(s), aval_of(y)
-                error = ShapeError if a.shape != b.shape else DtypeError
-                raise error(message(what, got=f"{a} and {b}", do=_remedy(a, b)))
+                raise unequal(a, b)(message(what, got=f"{a} and {b}", do=_remedy(a, b)))
     return [aval_of(s) for s in sigs]
 
 

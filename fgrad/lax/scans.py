@@ -16,16 +16,17 @@ from ..core import tree
 from ..core.builder import trace
 from ..core.errors import ConcretizationError, ShapeError, TreeError, message
 from ..core.ir import Jaxpr
-from ..core.leaves import Own, described, name_of, path_of
+from ..core.leaves import described, name_of, path_of
 from ..core.trace import Tracer, peek, signature
 from ..core.types import ShapedArray, aval_of
 from ..passes.interpret import interpret
 from ..passes.vmap import batch_program
-from ..regions.call import memo
+from ..regions.bodies import constless
+from ..regions.call import memo, one_equation
 from ..regions.checkpoint import checkpoint as checkpoint_region
 from ..regions.scan import scan as region
 from ..regions.scan import slice_type, stacked_type
-from .bodies import applied, body_of, check_function, flattened, settled, strong
+from .bodies import applied, body_of, check_function, flattened, handed_out, settled, strong
 from .shapes import concatenate, reshape
 from .slicing import index_in_dim, slice_in_dim
 
@@ -72,6 +73,7 @@ def scan(
     Errors: `ShapeError` for lengths that do not agree, `TreeError`, `ShapeError`, `DtypeError` where the carry changes,
     naming the leaf.
 
+    >>> import numpy as np
     >>> from fgrad import lax
     >>> lax.scan(lambda total, x: (total + x, 2 * total), 0.0, np.array([1.0, 2.0, 3.0]))
     (np.float64(6.0), array([0., 2., 6.]))
@@ -178,8 +180,7 @@ def repeated(body: Jaxpr, how: How, n: int, operands: Sequence[Any]) -> list[Any
     """Carry and stacked slices after `n` runs of a closed program; operands: consts, carry, slices."""
     if not any(type(x) is Tracer for x in operands):
         how = how._replace(base=0)  # there is nothing to differentiate
-    own = Own(operands)
-    return [own(y) for y in _runs(body, how, n, operands)]
+    return handed_out(_runs(body, how, n, operands), operands)
 
 
 def _runs(body: Jaxpr, how: How, n: int, operands: Sequence[Any]) -> list[Any]:
@@ -192,12 +193,12 @@ def _runs(body: Jaxpr, how: How, n: int, operands: Sequence[Any]) -> list[Any]:
         return _in_chunks(body, how, n, min(how.batch, n), operands)
     if how.unroll > 1 and n:
         return _in_chunks(body, how._replace(base=0), n, min(how.unroll, n), operands)
-    return _loop(body, how.consts, how, n, operands)
+    return _loop(body, how, n, operands)
 
 
-def _loop(body: Jaxpr, consts: int, how: How, n: int, operands: Sequence[Any]) -> list[Any]:
+def _loop(body: Jaxpr, how: How, n: int, operands: Sequence[Any]) -> list[Any]:
     """The equation itself."""
-    params = {"jaxpr": body, "consts": consts, "carry": how.carry, "length": n, "reverse": how.reverse}
+    params = {"jaxpr": body, "consts": how.consts, "carry": how.carry, "length": n, "reverse": how.reverse}
     return applied(region, operands, len(body.outputs), **params)
 
 
@@ -213,9 +214,7 @@ def _in_chunks(body: Jaxpr, how: How, n: int, size: int, operands: Sequence[Any]
         if count == 1:
             return interpret(chunk, [*same, *state, *parts])
         parts = [reshape(x, (count, size, *x.shape[1:])) for x in parts]
-        extra = chunk.consts
-        operands = [*extra, *same, *state, *parts]
-        outs = _loop(chunk.closed(), len(extra) + how.consts, how, count, operands)
+        outs = _loop(chunk, how, count, [*same, *state, *parts])
         return [*outs[: how.carry], *[reshape(y, (count * size, *y.shape[2:])) for y in outs[how.carry :]]]
 
     def rest(state: Sequence[Any]) -> list[Any]:
@@ -242,16 +241,14 @@ def _chunk(body: Jaxpr, how: How, size: int) -> Jaxpr:
     stacked = [*types[:split], *[stacked_type(size, t) for t in types[split:]]]
 
     def checkpointed() -> Jaxpr:
-        runs, _ = trace(lambda *xs: _runs(body, how, size, xs), stacked, "lax.scan", sites=False)
-        params = {"jaxpr": runs.closed(), "name": "scan"}
-        kept = lambda *xs: applied(checkpoint_region, [*runs.consts, *xs], len(runs.outputs), **params)  # noqa: E731
-        return trace(kept, stacked, "lax.scan", sites=False)[0]
+        runs = constless(trace(lambda *xs: _runs(body, how, size, xs), stacked, "lax.scan", sites=False)[0])
+        return one_equation(checkpoint_region, stacked, {"jaxpr": runs, "name": "scan"})
 
     def batched() -> Jaxpr:
         return batch_program(body, [i >= split for i in range(len(types))], size, True)[0]
 
     make = checkpointed if how.base else batched if how.batch else lambda: _unrolled(body, how, size, stacked)
-    return memo(body, ("chunk", how, size), make)  # type: ignore[no-any-return]
+    return memo(body, ("chunk", how, size), lambda: constless(make()))  # type: ignore[no-any-return]
 
 
 def _unrolled(body: Jaxpr, how: How, size: int, types: Sequence[ShapedArray]) -> Jaxpr:
@@ -282,6 +279,7 @@ def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> A
 
     Errors: `ShapeError` for lengths that do not agree or a negative `batch_size`.
 
+    >>> import numpy as np
     >>> from fgrad import lax
     >>> lax.map(lambda x: {"twice": 2 * x}, np.array([1.0, 2.0, 3.0]), batch_size=2)
     {'twice': array([2., 4., 6.])}
