@@ -41,7 +41,7 @@ def compiled(loop: Loop) -> list[Any]:
     """What the program of this loop alone gives; nothing in it calls NumPy."""
     executable = Executable(loop.program)
     assert all(item.text == "copy" or item.kernel is not None for item in executable.plan.items)
-    return executable.run([np.asarray(x) for x in loop.args])
+    return executable.run(loop.program, [np.asarray(x) for x in loop.args])
 
 
 def same(got: Any, want: Any) -> None:
@@ -250,7 +250,7 @@ def test_the_first_array_is_copied_unless_it_dies():
     donated = Executable(loop.program, donated=(0,))
     assert len(donated.plan.items) == 1
     a = loop.args[0].copy()
-    (result,) = donated.run([a, loop.args[1]])
+    (result,) = donated.run(loop.program, [a, loop.args[1]])
     assert result is a
 
 
@@ -272,7 +272,7 @@ DECLINED: dict[str, Loop] = {
 def test_what_is_no_kernel_runs_all_the_same(name):
     loop = DECLINED[name]
     assert small(loop.eqn, True) is None
-    got = Executable(loop.program).run([np.asarray(x) for x in loop.args])
+    got = Executable(loop.program).run(loop.program, [np.asarray(x) for x in loop.args])
     close(got, loop.plain(), 30)
 
 

@@ -83,9 +83,7 @@ class Unroller(Unrolled):
 
     # --------------------------------------------------------------------------------------------------------- scan
 
-    def scan(
-        self, e: Eqn, xs: Sequence[Array], flags: Sequence[bool], targets: dict[int, Memory]
-    ) -> Sequence[Array]:
+    def scan(self, e: Eqn, xs: Sequence[Array], flags: Sequence[bool], targets: dict[int, Memory]) -> Sequence[Array]:
         k, p = self.k, e.params
         (stage,) = stages(e)
         body, consts, split = stage.jaxpr, p["consts"], p["consts"] + p["carry"]
