@@ -19,8 +19,8 @@ from typing import Any
 
 from .core import tree
 from .core.errors import LeafError, message, user_frame, user_site
-from .core.leaves import check_callable
-from .core.trace import Tracer, peek, state
+from .core.leaves import check_callable, known
+from .core.trace import Tracer, state
 from .core.types import canonical
 from .regions.callbacks import Function, debug_callback
 
@@ -155,7 +155,7 @@ def breakpoint(
     live = {
         name: v for name, v in values.items() if any(type(x) is Tracer and not x.owner.done for x in tree.leaves(v))
     }
-    if state.builder is None and all(map(_known, tree.leaves(live))):
+    if state.builder is None and Tracer not in map(type, known(tree.leaves(live))):
         pdb.Pdb().set_trace(frame)
     else:
         fixed = {name: v for name, v in values.items() if name not in live}
@@ -172,7 +172,7 @@ def _stopper(frame: FrameType, fixed: dict[str, Any]) -> Callable[[dict[str, Any
     namespace = frame.f_globals
 
     def stop() -> None:
-        debugger = pdb.Pdb()
+        debugger = pdb.Pdb(nosigint=True)  # Ctrl-C stays what it is
         debugger.reset()
         debugger.interaction(sys._getframe(1), None)
         if debugger.quitting:
@@ -182,10 +182,6 @@ def _stopper(frame: FrameType, fixed: dict[str, Any]) -> Callable[[dict[str, Any
         exec(code, namespace, {**fixed, **values, "__stop__": stop})
 
     return stopper
-
-
-def _known(x: Any) -> bool:
-    return type(x) is not Tracer or peek(x) is not None
 
 
 def _callback(title: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
@@ -199,10 +195,8 @@ def _callback(title: str, function: Callable[..., Any], /, *args: Any, **kwargs:
             operands.append(x if type(x) is Tracer else canonical(x))
         except LeafError:
             fixed.append((i, x))
-    if state.builder is None and all(map(_known, operands)):
-        operands = [peek(x) for x in operands]
     debug_callback(
-        *operands,
+        *known(operands),
         function=Function(title, function, in_tree, None, fixed, user_site()),
         out=(),
         lanes=(),

@@ -10,7 +10,7 @@ import numpy as np
 
 import fgrad.numpy as fnp
 from fgrad.core.builder import trace
-from fgrad.core.ir import Eqn, Jaxpr, Var
+from fgrad.core.ir import Eqn, Jaxpr
 from fgrad.core.primitive import Primitive
 from fgrad.core.types import shaped
 from fgrad.regions.call import one_equation, plainly
@@ -116,7 +116,9 @@ class _Random:
         return x.astype(dtype)[()]
 
     def some(self) -> list[Any]:
-        return [self.array(self.rng.choice(self.dtypes), self.rng.choice(SHAPES)) for _ in range(self.rng.randint(1, 3))]
+        return [
+            self.array(self.rng.choice(self.dtypes), self.rng.choice(SHAPES)) for _ in range(self.rng.randint(1, 3))
+        ]
 
     def operation(self, known: list[Any]) -> Any:
         """One more value from those known."""
@@ -148,7 +150,14 @@ class _Random:
             lambda: x < y, lambda: x == y, lambda: abs(x), lambda: fnp.sign(x), lambda: fnp.square(x),
         ]  # fmt: skip
         own = (
-            [lambda: x / y, lambda: fnp.sqrt(x), lambda: fnp.floor(x), lambda: -x, lambda: fnp.isnan(x), lambda: x * 0.5]
+            [
+                lambda: x / y,
+                lambda: fnp.sqrt(x),
+                lambda: fnp.floor(x),
+                lambda: -x,
+                lambda: fnp.isnan(x),
+                lambda: x * 0.5,
+            ]
             if kind == "f"
             else [lambda: x // y, lambda: x % y, lambda: x & y, lambda: x << y, lambda: x >> y, lambda: x + 3]
         )
@@ -188,7 +197,9 @@ def random_loop(seed: int) -> Loop:
         n = rng.choice([0, 1, 2, 5, 23])
         xs = []
         for x in r.some():
-            xs.append(np.stack([r.array(str(x.dtype), x.shape) for _ in range(n)]) if n else np.zeros((0, *x.shape), x.dtype))
+            xs.append(
+                np.stack([r.array(str(x.dtype), x.shape) for _ in range(n)]) if n else np.zeros((0, *x.shape), x.dtype)
+            )
         f = r.body(carry, rng.randint(0, 2), steps)
         return scanned(f, carry, xs, consts, length=n, reverse=rng.random() < 0.5)
     if kind == "while":

@@ -121,6 +121,27 @@ def test_a_derivative_calls_it_once():
             np.testing.assert_array_equal(calls, [X])
 
 
+def test_a_backward_rule_is_called_once():
+    """Also where the derivative is NaN unless zeros annihilate infinities, which is not known in advance."""
+    seen = []
+
+    @fgrad.custom_vjp
+    def same(x):
+        return x
+
+    def back(_, ct):
+        io(seen.append, None, ct)
+        return (io(lambda ct: ct, SCALAR, ct),)
+
+    same.defvjp(lambda x: (x, None), back)
+    f = lambda x: fnp.where(x > 0, fnp.log(same(x)), 0.0)  # noqa: E731
+    with np.errstate(divide="ignore"):
+        for way in (fgrad.grad(f), fgrad.grad(fgrad.jit(f)), fgrad.jit(fgrad.grad(f))):
+            del seen[:]
+            assert way(0.0) == 0.0
+            assert seen == [0.0]
+
+
 def test_in_a_checkpointed_function():
     f = fgrad.checkpoint(lambda x: (io(lambda x: None, None, x), fnp.sin(x))[1])
     assert f(0.0) == 0.0

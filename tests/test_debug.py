@@ -2,6 +2,7 @@
 
 import bdb
 import io
+import signal
 import subprocess
 import sys
 
@@ -284,13 +285,15 @@ def session(monkeypatch, capsys):
         result = f()
         return capsys.readouterr().out, result
 
-    return run
+    before = signal.getsignal(signal.SIGINT)
+    yield run
+    signal.signal(signal.SIGINT, before)  # pdb's command `continue` takes it
 
 
 class TestBreakpoint:
     @pytest.mark.parametrize("backend", ["native", "interpreter"])
     def test_in_a_program(self, session, backend):
-        f = fgrad.jit(stopping, backend=backend)
+        f, handler = fgrad.jit(stopping, backend=backend), signal.getsignal(signal.SIGINT)
         commands = ["p y['double'] * 10", "p y['name'], scale", "p type(x).__name__", "p np.sqrt(16.0)", "c"]
         for x in (4.0, 5.0):
             out, result = session(lambda x=x: f(x), *commands)
@@ -300,6 +303,7 @@ class TestBreakpoint:
             assert f"np.float64({20 * x})" in out and "('y', 2.0)" in out
             assert "'float64'" in out and "np.float64(4.0)" in out
             assert result == 2 * x + 1
+        assert signal.getsignal(signal.SIGINT) is handler
 
     def test_for_each_lane(self, session):
         f = fgrad.vmap(lambda x: stopping(x))
@@ -335,6 +339,13 @@ class TestBreakpoint:
         assert "<traced float64[], value=6.0>" in done.stdout
         assert "('z is', <traced float64[], value=36.0>)" in done.stdout
         assert done.stdout.splitlines()[-1] == "(Pdb) 36.0"
+
+    def test_where_nothing_is_traced(self, session):
+        def g():
+            debug.breakpoint()
+
+        out, _ = session(lambda: fgrad.jit(lambda x: (g(), x)[1])(1.0), "p 'here'", "c")
+        assert out.count("'here'") == 1
 
     def test_leaked_and_large_values_do_not_matter(self, session):
         leaked = []

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core import tree
 from ..core.errors import LeafError, message, user_site
-from ..core.leaves import check_callable, checked, name_of
+from ..core.leaves import check_callable, checked, known, name_of
 from ..core.primitive import Primitive
 from ..core.types import ShapedArray, shaped
 from ..regions import callbacks
@@ -98,6 +98,8 @@ def _call(primitive: Primitive, callback: Callable[..., Any], specs: Any, args: 
     types = tuple([_type(primitive.name, spec, out_tree, i) for i, spec in enumerate(out)])
     leaves, in_tree = tree.flatten((args, kwargs))
     leaves = checked(leaves, in_tree, f"{primitive.name} of {name_of(callback)}: argument ", 1)
+    if not any(t.inexact for t in types):
+        leaves = known(leaves)  # no derivative gets lost
     function = Function(primitive.name, callback, in_tree, out_tree, (), user_site())
     outs = primitive(*leaves, function=function, out=types, lanes=(), carried=((),) * len(leaves), **params)
     return tree.unflatten(out_tree, [outs] if len(types) == 1 else list(outs))

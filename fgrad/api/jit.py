@@ -9,9 +9,10 @@ from functools import partial, update_wrapper
 from typing import Any
 
 from ..compile import warm
-from ..compile.executable import BACKENDS, Executable, Mistrust, ProgramFailure, executable_of
+from ..compile.dispatched import Dispatched
+from ..compile.executable import BACKENDS, Executable, ProgramFailure, executable_of
 from ..compile.flat import arrays
-from ..compile.native.entry import Dispatcher
+from ..compile.native.entry import Entry
 from ..compile.native.library import MISS
 from ..core import tree
 from ..core.builder import resting_collector, trace
@@ -30,11 +31,6 @@ from .dispatch import entry_for
 from .lowering import Lowered
 
 LIMIT = 1024
-
-
-def missed(*args: Any, **kwargs: Any) -> Any:
-    """What native dispatch answers as long as nothing is compiled."""
-    return MISS
 
 
 def recorded(jaxpr: Jaxpr) -> bool:
@@ -226,7 +222,7 @@ class _Static:
 register_static(_Static)
 
 
-class Jitted:
+class Jitted(Dispatched):
     """What `jit` returns: call it as the function; `trace(*args)` shows the program it runs."""
 
     title = "jit"  # what errors call the transformation
@@ -240,15 +236,13 @@ class Jitted:
         inline: bool = False,
         backend: str = "native",
     ):
+        super().__init__()
         self.fun = fun
         self.static_nums = nums
         self.static_names = names
         self.donated = donated
         self.inline = inline
         self.backend = backend
-        self.calls: Any = None  # native dispatch, once there is a compiled program
-        self.known: set[Any] = set()  # the arguments that it takes
-        self.fast: Callable[..., Any] = missed
         self.cache = cache_of(fun)
         update_wrapper(self, fun, updated=())
 
@@ -258,22 +252,12 @@ class Jitted:
     def __get__(self, obj: Any, cls: Any = None) -> Any:
         return self if obj is None else partial(self, obj)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            out = self.fast(*args, **kwargs)
-        except ProgramFailure as failure:
-            return self._explain(failure, args, kwargs)
-        except Mistrust:
-            self.known.clear()
-            self.calls.clear()  # of programs that are planned anew
-            return self._call(args, kwargs)
-        return self._call(args, kwargs) if out is MISS else out
-
-    def _explain(self, failure: ProgramFailure, args: Any, kwargs: Any) -> Any:
+    def explain(self, failure: ProgramFailure, args: Any, kwargs: Any) -> Any:
+        """Raise the error of a failed program as NumPy calls give it."""
         leaves, staged = self._prepare(args, kwargs)
         staged.executable(self).explain(staged.jaxpr, arrays(leaves), failure)
 
-    def _call(self, args: Any, kwargs: Any) -> Any:
+    def miss(self, args: Any, kwargs: Any) -> Any:
         """A call that native dispatch does not know: traced, or of arguments of new types or layouts."""
         with resting_collector():  # once, for all that is made here
             leaves, staged = self._prepare(args, kwargs)
@@ -300,20 +284,16 @@ class Jitted:
         return tree.unflatten(staged.out_tree, outs)
 
     def _compiled(self, staged: Staged, args: Any, kwargs: Any) -> Executable:
-        """The compiled program; native dispatch knows it from now on."""
+        """The compiled program; native dispatch knows it from its second call on."""
         executable = staged.executable(self)
-        if self.calls is None:
-            self.calls = Dispatcher()
-            self.fast = self.calls.function
-        if staged.jaxpr.effects & STAGED:
+
+        def entry(known: set[Any]) -> Entry | None:
+            marked = self._marked(args, kwargs)
+            return None if staged.traced_consts else entry_for(executable, marked, staged.out_tree, _Static, known)
+
+        self.enter(executable, entry)
+        if staged.jaxpr.effects & STAGED and self.calls is not None:
             self.fast = outside_programs(self.calls.function)
-        if not staged.traced_consts:
-            if len(self.known) >= LIMIT:
-                self.known.clear()
-                self.calls.clear()
-            entry = entry_for(executable, self._marked(args, kwargs), staged.out_tree, _Static, self.known)
-            if entry is not None:
-                self.calls.add(entry)
         return executable
 
     def _prepare(self, args: Any, kwargs: Any) -> tuple[list[Any], Staged]:

@@ -5,6 +5,7 @@ For a body  consts, carry, slices -> carry, stacked  a carry is, from the best t
     fixed       the body returns it as it came: another constant
     followed    its next value is in memory already (a slice, another carry, an array that is stacked): its slot is set
                 to that address after each run
+    shifted     the body stacks it as it came: it is written where the next run's value will be in the stack
     in place    the body overwrites it: one buffer, that of the result
     turned      the body needs it to the end: two buffers or more, whose addresses are exchanged after each run
 """
@@ -30,21 +31,28 @@ class Ring(NamedTuple):
 class Carries:
     """The carries of a body: its inputs from number `first` on, of which there are `count`.
 
-    stacked: numbers of the outputs that are wanted beside them. `kept`: numbers of the outputs that the body has to
-    write, those first.
+    stacked: numbers of the outputs that are wanted beside them. shift: whether the stacks lie so that carries may be
+    shifted. `kept`: numbers of the outputs that the body has to write, those of stacks first. `shifted`: the outputs
+    that such carries are.
     """
 
-    def __init__(self, body: Jaxpr, first: int, count: int, stacked: Sequence[int]):
+    def __init__(self, body: Jaxpr, first: int, count: int, stacked: Sequence[int], shift: bool):
         self.first = first
         inputs: dict[Any, int] = {v: i for i, v in enumerate(body.inputs)}
-        self.kept = list(stacked)
-        written: dict[Any, int] = {}
-        for k, i in enumerate(stacked):
-            if type(body.outputs[i]) is Var and body.outputs[i] not in inputs:
-                written.setdefault(body.outputs[i], k)
         sources = {c: a for c, a in enumerate(body.outputs[:count]) if a.type.size}
         numbers = {c: inputs.get(a, -1) if type(a) is Var else -1 for c, a in sources.items()}
         self.fixed = {c for c, i in numbers.items() if i == first + c}
+        self.shifted: dict[int, int] = {}
+        computed = [body.outputs[i] for i in stacked if body.outputs[i] not in inputs]
+        for i in stacked if shift else ():
+            c = inputs.get(body.outputs[i], -1) - first
+            if c not in self.shifted and numbers.get(c, 0) < 0 and sources[c] not in computed:
+                self.shifted[c] = i
+        self.kept = [i for i in stacked if i not in self.shifted.values()]
+        written: dict[Any, int] = {}
+        for k, i in enumerate(self.kept):
+            if type(body.outputs[i]) is Var and body.outputs[i] not in inputs:
+                written.setdefault(body.outputs[i], k)
         self.followed: dict[int, Key] = {}
         self.written: dict[int, int] = {}  # position in `kept`
         taken: set[int] = set()  # carries that another one follows, and that may not be overwritten
@@ -62,6 +70,7 @@ class Carries:
             else:
                 self.written[c] = len(self.kept)
                 self.kept.append(c)
+        taken.update(self.shifted)
         self.donated = {first + c: (k,) for c, k in self.written.items() if c not in taken}
 
     def slot(self, c: int) -> Key:
@@ -75,10 +84,11 @@ class Carries:
         are exchanged, which need memory of their own.
         """
         self.in_place = {c for c, k in self.written.items() if plan.donated_to.get(k) == self.first + c}
+        others = {c: k for c, k in self.written.items() if c not in self.in_place and c not in self.shifted}
         source = {self.slot(c): key for c, key in self.followed.items()}
-        source |= {self.slot(c): ("output", k) for c, k in self.written.items() if c not in self.in_place}
+        source |= {self.slot(c): ("output", k) for c, k in others.items()}
         follower = {key: slot for slot, key in source.items() if key in source}
-        self.outputs = {("output", k) for c, k in self.written.items() if c not in self.in_place}
+        self.outputs = {("output", k) for k in others.values()}
         self.turned: set[int] = set()
         self.rings: list[Ring] = []
         left = dict(source)

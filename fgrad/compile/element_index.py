@@ -59,7 +59,8 @@ def dynamic_slice(u: Any, e: Eqn, xs: Sequence[Array]) -> Array:
     for axis, (start, m, step) in enumerate(zip(starts, sizes, strides, strict=True)):
         span = (m - 1) * step + 1 if m else 0
         parts = [
-            x[(slice(None),) * axis + (slice(s, s + span, step),)] for s in range(e.inputs[0].type.shape[axis] - span + 1)
+            x[(slice(None),) * axis + (slice(s, s + span, step),)]
+            for s in range(e.inputs[0].type.shape[axis] - span + 1)
         ]
         x = picked(u, start, parts)
     return x
@@ -204,7 +205,9 @@ def scatter(op: str | None) -> Callable[..., Array]:
             return x.written()
         result = x.copy()
         for n, (at, inside) in enumerate(found):
-            for place in product(*[range(x.shape[a]) if known(i) is None else [known(i)] for i, a in zip(at, axes, strict=True)]):
+            for place in product(
+                *[range(x.shape[a]) if known(i) is None else [known(i)] for i, a in zip(at, axes, strict=True)]
+            ):
                 here = matching(k, at, place)
                 if inside is not None:
                     here = inside if here is None else k.op("and", here, inside)

@@ -22,6 +22,7 @@ from .nests import Buffer, Builder, Value
 from .scalars import type_name
 
 LIMIT = 64  # elements of an array in registers
+READ = 1024  # elements of an array that is only read
 NEAR_BY = 64  # largest number that is an immediate of the kernel; others are dims, so that sizes share kernels
 
 
@@ -150,9 +151,8 @@ class Memory:
     def index(self, k: Builder, at: Sequence[int]) -> Value:
         """The element number in the buffer."""
         offset = self.offset + sum(i * s for i, s in zip(at, self.strides, strict=True))
-        if self.base is None:
-            return number(k, offset, "offset")
-        return k.affine([(self.base, k.const(1, "i64"))], number(k, offset, "offset") if offset else None)
+        there = k.const(offset, "i64") if abs(offset) <= READ else k.dim(offset, "offset")
+        return there if self.base is None else k.affine([(self.base, k.const(1, "i64"))], there)
 
     def load(self, k: Builder, at: Sequence[int]) -> Value:
         self.present()
@@ -174,7 +174,7 @@ def elements(k: Builder, x: Any) -> Elements:
     """The elements of an array: read, if it is in memory."""
     if type(x) is not Memory:
         return x
-    if x.size > LIMIT:
+    if x.size > (LIMIT if x.place.writable else READ):
         raise Decline(f"{x.size} elements are too many")
     if any(s == 0 and n > 1 for n, s in zip(x.shape, x.strides, strict=True)):  # repeated elements are read once
         base = x.view([1 if s == 0 else n for n, s in zip(x.shape, x.strides, strict=True)], x.strides)

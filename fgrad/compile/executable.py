@@ -64,6 +64,7 @@ class Executable:
         # is written: the program could not be run again.
         self.trusting = not donated
         self.lock = threading.Lock()
+        self.ran = False  # whether it was called before: see `dispatched`
         with resting_collector():
             self.prepare(frozenset())
 

@@ -19,10 +19,12 @@ from .fuse import contiguous
 from .nests import Buffer, Builder
 from .plan import Item, copy_item, launch_item
 from .small_programs import Mistrusted, contains, indexed_only, operations, passed, programs, stages
-from .unrolled import EACH, REGISTERS, WORK, Unroller
+from .unrolled import REGISTERS, WORK
+from .unrolled_loops import EACH, Unroller
 
 NAMES = frozenset(["scan", "while_loop", "cond"])
 UNKNOWN = 50_000.0  # nanoseconds that a loop of unknown length is taken to run
+LOADED = 16  # elements of an operand that are read before the loop, and stay in registers
 KEEP = 4096  # kernels known
 
 
@@ -89,7 +91,9 @@ class Small:
             self.operands.append(operand)
             return self.k.buffer(type_, mode)
 
-        return Memory(Place(make, mode == "out"), t.shape, contiguous(t.shape))
+        made = Memory(Place(make, mode == "out"), t.shape, contiguous(t.shape))
+        made.pinned = t.size > LOADED
+        return made
 
 
 _KNOWN: dict[Any, Small | None] = {}

@@ -13,6 +13,7 @@ from . import callbacks
 from .convolution import convolution_items
 from .dot import Layout, plan_dot
 from .emit import Launch
+from .few_rows import few_rows
 from .fuse import Fuser, View
 from .kernel_loops import kernel_loop_items
 from .loops import LOOPS, loop_items
@@ -74,6 +75,9 @@ def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
         launch, copy = strided_copy(view, order)
         items.append(launch_item(launch))
         operands.append(copy)
+    direct = few_rows(plan.product, [*operands, out])
+    if direct is not None:
+        return [*items, launch_item(direct, eqn=e)]
     example = plan.thunk(0, 1, 2)
 
     def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:

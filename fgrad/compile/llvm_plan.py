@@ -22,7 +22,7 @@ class Plan(NamedTuple):
     lanes: of one register; unroll: registers at a time; masked: the rest is done under a mask, not one by one;
     faithful: something depends on what lanes beyond the end hold; joined: one copy of the body does whole vectors and
     the rest, with two forms of its loads and stores: of a large body, half the time to compile it; pieces: the rest, if
-    known, is done as 4 + 2 + 1 lanes, say: no masks (on some machines a masked store takes 15 cycles).
+    known, is done as 4 + 2 + 1 lanes, say: no masks (with AVX2 alone a masked store takes up to 15 cycles).
     """
 
     lanes: int
@@ -82,7 +82,7 @@ def plan(loop: Loop, vector_bytes: int, trips: int | None) -> Plan:
     unroll = 4 if sums and work <= 8 else 2 if work <= 32 or (joined and work <= _LARGE and min(sizes) >= 4) else 1
     while trips is not None and unroll > 1 and lanes * unroll > trips:
         unroll //= 2
-    return Plan(lanes, unroll, masked, faithful, joined, work <= _PIECES)
+    return Plan(lanes, unroll, masked, faithful, joined, work <= _PIECES and vector_bytes < 64)
 
 
 def neighbours(index: Value, var: Value, varying: set[Value]) -> bool:

@@ -10,16 +10,15 @@ several sweeps, whose number is not known.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.ir import Eqn, Jaxpr
+from .branches import cond_items
 from .carries import Carries
 from .native import layout
-from .native.language import Native
-from .native.loops import run_cond, run_scan, run_while
-from .native.program import Thunk
+from .native.loops import run_scan, run_while
 from .plan import ALIGN, Inner, Item, bytes_of
-from .stages import Address, Memory, Part, Stage
+from .stages import Address, Memory, Part, Stage, distant, item_of
 
 if TYPE_CHECKING:
     from .planner import Planner
@@ -34,36 +33,14 @@ def loop_items(e: Eqn, planner: Planner) -> list[Item]:
 
 
 def staged(
-    body: Jaxpr, consts: int, carry: int, stacked: Sequence[int], memory: Memory, planner: Planner
+    body: Jaxpr, consts: int, carry: int, stacked: Sequence[int], shift: bool, memory: Memory, planner: Planner
 ) -> tuple[Stage, Carries]:
-    """The stage of a body of which the outputs `stacked` are wanted beside the carries."""
+    """The stage of a body of which the outputs `stacked` are wanted beside the carries; `shift`: see `Carries`."""
     body = planner.prepared(body)
-    carries = Carries(body, consts, carry, stacked)
+    carries = Carries(body, consts, carry, stacked, shift)
     plan = planner.body(planner.prepared(body, tuple(carries.kept)), carries.donated)
     carries.settle(plan)
     return Stage(memory, plan), carries
-
-
-def item_of(
-    e: Eqn,
-    text: str,
-    function: Native,
-    memory: Memory,
-    stages: Sequence[Stage],
-    words: Callable[[Address], Sequence[int]],
-    cost: float,
-    inner: Sequence[Inner],
-) -> Item:
-    """The item that runs stages; `words(address)`: its dims."""
-    words(lambda code: 0)  # finds all operands, and how large frames are
-    memory.frame.length = max(-(-stage.size // 8) for stage in stages)
-    writes = [v for v in e.outputs if v.type.size]
-    reads = [a for a in memory.atoms[1:] if a not in writes]
-
-    def thunk(slot: Callable[[Any], int], address: Address) -> Thunk:
-        return Thunk(address(function), tuple(map(slot, memory.atoms)), tuple(words(address)), 1, 1, cost)
-
-    return Item(text, reads, [*writes, memory.frame], thunk, native=[function], cost=cost, eqn=e, inner=inner)
 
 
 def named(consts: int, carry: int, rest: int, kind: str) -> list[str]:
@@ -79,15 +56,18 @@ def scan_items(e: Eqn, planner: Planner) -> list[Item]:
     first, last = e.inputs[consts:split], e.outputs[:carry]
     stacked = [i for i in range(carry, len(e.outputs)) if e.outputs[i].type.size]
     memory = Memory(planner.keep)
-    stage, carries = staged(body, consts, carry, stacked, memory, planner)
+    stage, carries = staged(body, consts, carry, stacked, True, memory, planner)
     stage.runs = length
     for i, a in enumerate(e.inputs[:consts]):
         stage.setup["input", i] = a, 0
-    slices = [(("input", i), e.inputs[i]) for i in range(split, len(e.inputs))]
-    slices += [(("output", k), e.outputs[i]) for k, i in enumerate(stacked)]
-    for key, a in slices:
-        step = bytes_of(a) // length if length else 0
-        stage.setup[key] = a, step * max(length - 1, 0) if e.params["reverse"] else 0
+    slices = [(("input", i), e.inputs[i], 0) for i in range(split, len(e.inputs))]
+    slices += [(("output", k), e.outputs[i], 0) for k, i in enumerate(carries.kept) if i >= carry]
+    for c, i in carries.shifted.items():
+        slices += [(carries.slot(c), e.outputs[i], 0), (("output", carries.written[c]), e.outputs[i], 1)]
+    for key, a, ahead in slices:
+        step = bytes_of(a) // max(length, 1)
+        begin = (length - 1 - ahead if e.params["reverse"] else ahead) if length else 0
+        stage.setup[key] = a, step * begin
         stage.steps.append((key, -step if e.params["reverse"] else step))
     items = stage.carry(carries, first, last, length)
     inputs, outputs = (
@@ -116,18 +96,24 @@ def while_items(e: Eqn, planner: Planner) -> list[Item]:
     for number, s in enumerate(sweeps):
         types = s.jaxpr.out_types[s.carry :]
         chosen = [i for i, t in enumerate(types) if t.size and pushes + i in read]
-        stage, carries = staged(s.jaxpr, s.consts, s.carry, [s.carry + i for i in chosen], memory, planner)
+        stacked = [s.carry + i for i in chosen]
+        stage, carries = staged(s.jaxpr, s.consts, s.carry, stacked, number == 0, memory, planner)
         for i, a in enumerate(e.inputs[at : at + s.consts]):
             stage.setup["input", i] = a, 0
         for i, n in enumerate(s.reads):
             if n in offsets:
                 stage.records.append((("input", s.consts + s.carry + i), offsets[n]))
-        for k, i in enumerate(chosen):
+        for i in chosen:
             width = types[i].size * types[i].dtype.itemsize
             unit = ALIGN if width >= WIDE else types[i].dtype.alignment
             offsets[pushes + i] = -(-size // unit) * unit
             size = offsets[pushes + i] + width
-            stage.records.append((("output", k), offsets[pushes + i]))
+        for k, i in enumerate(carries.kept):
+            if i >= s.carry:
+                stage.records.append((("output", k), offsets[pushes + i - s.carry]))
+        for c, i in carries.shifted.items():
+            stage.records.append((carries.slot(c), offsets[pushes + i - s.carry]))
+            stage.ahead.append((("output", carries.written[c]), offsets[pushes + i - s.carry]))
         at += s.consts
         first, last = e.inputs[at : at + s.carry], e.outputs[done : done + s.carry]
         items += stage.carry(carries, first, last, None)
@@ -153,41 +139,6 @@ def while_items(e: Eqn, planner: Planner) -> list[Item]:
 
     text = "while loop" if len(sweeps) == 1 else f"while loop in {len(sweeps)} sweeps"
     return [*items, item_of(e, text, run_while, memory, stages, words, UNKNOWN, inner)]
-
-
-def cond_items(e: Eqn, planner: Planner) -> list[Item]:
-    """One stage for each branch, on the same operands and results."""
-    index, *rest = e.inputs
-    memory = Memory(planner.keep)
-    stages, inner = [], []
-    wanted = tuple([i for i, v in enumerate(e.outputs) if v.type.size])
-    for number, branch in enumerate(e.params["branches"]):
-        plan = planner.body(planner.prepared(planner.prepared(branch), wanted), {})
-        stage = Stage(memory, plan)
-        stage.setup = {("input", i): (a, 0) for i, a in enumerate(rest)}
-        stage.setup |= {("output", k): (e.outputs[i], 0) for k, i in enumerate(wanted)}
-        stages.append(stage)
-        names = [f"operand {i}" for i in range(len(rest))], [f"result {i}" for i in wanted]
-        inner.append(Inner(f"branch {number}", plan, None, *names))
-
-    def words(address: Address) -> list[int]:
-        operand, number = memory.source(index)
-        head = {layout.COND_OPERAND: operand, layout.COND_ADDRESS: number, layout.COND_LAST: len(stages) - 1}
-        return distant(head, stages, address)
-
-    cost = max(stage.cost() for stage in stages)
-    return [item_of(e, f"one of {len(stages)} branches", run_cond, memory, stages, words, cost, inner)]
-
-
-def distant(head: dict[int, int], stages: Sequence[Stage], address: Address) -> list[int]:
-    """A record that ends with the distances of stages, and the stages behind it."""
-    words = [head[offset] for offset in range(0, 8 * len(head), 8)]
-    at = len(words)
-    words += [0] * len(stages)
-    for i, stage in enumerate(stages):
-        words[at + i] = 8 * len(words)
-        words += stage.words(address)
-    return words
 
 
 LOOPS: dict[str, Callable[[Eqn, Planner], list[Item]]] = {

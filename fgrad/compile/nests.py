@@ -32,6 +32,7 @@ from .statements import (
     Branch,
     Buffer,
     Check,
+    Grow,
     Leave,
     Loop,
     Poll,
@@ -50,6 +51,7 @@ __all__ = [
     "Buffer",
     "Builder",
     "Check",
+    "Grow",
     "Kernel",
     "Leave",
     "Loop",
@@ -62,7 +64,7 @@ __all__ = [
 ]
 
 STATIC = 16  # largest extent that is a constant of the kernel
-VARYING = frozenset(["chunks", "grain"])
+VARYING = frozenset(["chunks", "grain", "lone border"])
 
 
 class Kernel:
@@ -119,10 +121,16 @@ class Builder:
         self.buffers.append(Buffer(type, mode, len(self.buffers)))
         return self.buffers[-1]
 
-    def scratch(self, type: str, length: int) -> Buffer:
-        """Memory of the kernel itself."""
-        self.scratch_buffers.append(Buffer(type, "scratch", len(self.scratch_buffers), length))
+    def scratch(self, type: str, length: int, grows: bool = False) -> Buffer:
+        """Memory of the kernel itself; what `grow` enlarges is on the stack only at first."""
+        mode = "records" if grows else "scratch"
+        self.scratch_buffers.append(Buffer(type, mode, len(self.scratch_buffers), length))
         return self.scratch_buffers[-1]
+
+    def grow(self, buffer: Buffer, used: Value, length: Value, function: Native) -> None:
+        """Make memory that grows hold `length` elements and keep the first `used`: `function` gives it."""
+        assert buffer.mode == "records"
+        self.block.statements.append(Grow(buffer, used, length, self.native(function)))
 
     def dim(self, n: int, role: str = "") -> Value:
         """An extent or offset: a constant if it is small, else a run-time value that all equal ones of a role share.

@@ -81,6 +81,7 @@ class Planner:
                 stored = [r.var for r in step.roots if r.var in wanted]
                 if stored:
                     items += [launch_item(launch, step) for launch in launches(step, stored, self.trusting)]
+                step.graph.finish()
         plan = Plan(jaxpr, steps, items, fuser.aliases, donated)
         plan.start = len(self.items)
         self.items += plan.items

@@ -45,6 +45,7 @@ from .nests import (
     Block,
     Branch,
     Check,
+    Grow,
     Kernel,
     Leave,
     Loop,
@@ -54,7 +55,7 @@ from .nests import (
     Value,
     Variable,
 )
-from .scalars import FLOATS, INTEGERS, MATH
+from .scalars import FLOATS, INTEGERS, MATH, size_of
 from .statements import statements
 from .vecmath import formula
 
@@ -123,7 +124,13 @@ class _Renderer(Control):
                 at = self.put(f"getelementptr ptr, ptr %operands, i64 {number}", f"{buffer.name}.slot")
             self.put(f"load ptr, ptr {at}, align 8", buffer.name)
         for buffer in kernel.scratch:
-            self.put(f"alloca [{buffer.length} x {memory_type(buffer.type)}], align 64", buffer.name)
+            memory = f"alloca [{buffer.length} x {memory_type(buffer.type)}], align 64"
+            if buffer.mode == "scratch":
+                self.put(memory, buffer.name)
+            else:
+                self.put("alloca ptr, align 8", buffer.name)
+                first = self.put(memory, f"{buffer.name}.first")
+                self.do(f"store ptr {first}, ptr %{buffer.name}, align 8")
         self.block(kernel.body)
         self.lines.append("  ret i32 0")
         comment = "\n".join(f"; {line}" for line in kernel.text.splitlines())
@@ -253,6 +260,23 @@ class _Renderer(Control):
         status = self.put(f"call i32 {function}(ptr %call)", "status")
         self.go(self.put(f"icmp eq i32 {status}, 0", "fine"), on, fail, rarely=True)
         self.failures += [f"{fail}:", f"  ret i32 {status}"]
+        self.begin_block(on)
+
+    def grow(self, statement: Grow) -> None:
+        """Ask a native function for more memory; leave if there is none."""
+        buffer = statement.buffer
+        size, on, fail = size_of(buffer.type), self.name("on"), self.name("full")
+        old = self.put(f"load ptr, ptr %{buffer.name}, align 8", "records")
+        used, wanted = (
+            self.integer("mul", self.scalar(v), str(size), hint="bytes") for v in (statement.used, statement.length)
+        )
+        word = self.read_word("%dims", statement.dim, "function")
+        function = self.put(f"inttoptr i64 {word} to ptr", "function")
+        arguments = f"ptr %call, i64 {buffer.number}, ptr {old}, i64 {used}, i64 {wanted}"
+        new = self.put(f"call ptr {function}({arguments})", "more")
+        self.do(f"store ptr {new}, ptr %{buffer.name}, align 8")
+        self.go(self.put(f"icmp ne ptr {new}, null", "there"), on, fail, rarely=True)
+        self.failures += [f"{fail}:", "  ret i32 -1"]
         self.begin_block(on)
 
     # ------------------------------------------------------------------------------------------------------- control
@@ -420,6 +444,7 @@ _STATEMENTS: dict[type, Callable[[_Renderer, Any], None]] = {
     Variable: _Renderer.accumulator,
     Update: _Renderer.update,
     Assign: _Renderer.assign,
+    Grow: _Renderer.grow,
     Leave: _Renderer.leave,
     Poll: _Renderer.poll,
 }

@@ -34,6 +34,7 @@ from .nests import (
     Branch,
     Buffer,
     Check,
+    Grow,
     Kernel,
     Leave,
     Loop,
@@ -289,6 +290,8 @@ class _Writer:
             self.line("    break")
         elif isinstance(s, Poll):
             self.poll(s)
+        elif isinstance(s, Grow):
+            self.grow(s)
         else:
             assert isinstance(s, Check)
             self.line(f"if not {self.name(s.holds)}:")
@@ -307,6 +310,16 @@ class _Writer:
         self.line(f"status = poll(dims[{s.dim}], call)")
         self.line("if status != 0:")
         self.line("    return status")
+
+    def grow(self, s: Grow) -> None:
+        """More memory, with what is in use of the old."""
+        b, used, length = s.buffer, self.name(s.used), self.name(s.length)
+        if not self.thunk:
+            self.line(f"{b.name} = grown({b.name}, {used}, {length})")
+            return
+        self.line(f"{b.name} = grow(dims[{s.dim}], call, {b.number}, {b.name}, {used}, {length})")
+        self.line(f"if missing({b.name}):")
+        self.line("    return -1")
 
     # ---------------------------------------------------------------------------------------------------- expressions
 

@@ -178,15 +178,7 @@ def doubtful_outputs(e: Eqn, flags: Sequence[bool]) -> list[bool]:
         (stage,) = stages(e)
         return _looped(stage.jaxpr, flags, e.params["consts"], e.params["carry"])
     if name == "while_loop":
-        if len(e.params["sweeps"]) != 1:
-            raise Decline("it has several sweeps")
-        (stage,) = stages(e)
-        n, consts = e.params["consts"], len(stage.consts)
-        out = _looped(stage.jaxpr, flags[n:], consts, len(stage.carry))
-        condition = flat(e.params["cond"])
-        if any(outputs_of(condition, doubts(condition, [*flags[:n], *out]))):
-            raise Mistrusted
-        return out
+        return [mark for carry, _ in swept(e, flags) for mark in carry]
     if name == "cond":
         if flags[0]:
             raise Mistrusted
@@ -201,6 +193,21 @@ def doubtful_outputs(e: Eqn, flags: Sequence[bool]) -> list[bool]:
         if not sound:
             raise Mistrusted
     return [any(flags) or name == "mul0"] * len(e.outputs)
+
+
+def swept(e: Eqn, flags: Sequence[bool], doubt: bool = True) -> list[tuple[list[bool], list[bool]]]:
+    """Of each sweep of a while_loop, which carries and which pushes are doubtful; without doubt, none."""
+    out: list[tuple[list[bool], list[bool]]] = []
+    for s, stage in zip(e.params["sweeps"], stages(e), strict=True):
+        pushed = [mark for _, pushes in out for mark in pushes]
+        given = [flags[i] for i in (*stage.consts, *stage.carry)] + [pushed[n] for n in s.reads]
+        n = len(stage.carry)
+        found = _looped(stage.jaxpr, given, len(stage.consts), n) if doubt else [False] * len(stage.jaxpr.outputs)
+        out.append((found[:n], found[n:]))
+    condition = flat(e.params["cond"])
+    if doubt and any(outputs_of(condition, doubts(condition, [*flags[: e.params["consts"]], *out[0][0]]))):
+        raise Mistrusted
+    return out
 
 
 def _looped(body: Jaxpr, flags: Sequence[bool], consts: int, carry: int) -> list[bool]:

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.ir import Literal
+from ..core.ir import Eqn, Literal
 from .carries import Carries, Key
 from .emit import Temporary
 from .native import layout
+from .native.language import Native
 from .native.program import Thunk, gathered, sequence
-from .plan import ALIGN, Item, Plan, bytes_of, copy_item, slots_of
+from .plan import ALIGN, Inner, Item, Plan, bytes_of, copy_item, slots_of
 
 THUNK = 10.0  # nanoseconds that a thunk takes beside its work
 RUN = 20.0  # nanoseconds that a run takes beside its thunks
@@ -83,6 +84,8 @@ class Stage:
         self.moves: list[tuple[Key, Key]] = []
         self.steps: list[tuple[Key, int]] = []
         self.records: list[tuple[Key, int]] = []
+        self.ahead: list[tuple[Key, int]] = []
+        self.last: list[tuple[Key, Any]] = []
         self.results: list[tuple[Key, Any]] = []
         self.buffers: list[int] = []  # bytes
         self.slots: dict[Key, int] = {}
@@ -120,6 +123,12 @@ class Stage:
             found = [(self.buffer(size) if v is None else v, 0) for v in places]
             for i, s in enumerate(ring.slots):
                 self.setup[s] = found[(i - (runs or 0)) % len(found)]
+        for c in carries.shifted:
+            self.copies.append((carries.slot(c), first[c]))
+            if runs is None:
+                self.results.append((carries.slot(c), last[c]))
+            else:
+                self.last.append((("output", carries.written[c]), last[c]))
         for c in carries.turned:
             self.copies.append((carries.slot(c), first[c]))
             if runs is None:
@@ -152,6 +161,7 @@ class Stage:
         slot = self.slot
         copies = [(slot(key), *self.memory.source(a), bytes_of(a)) for key, a in self.copies]
         moves = [(slot(a), slot(b)) for a, b in self.moves]
+        last = [(slot(key), self.memory.source(v)[0]) for key, v in self.last]
         results = [(slot(key), self.memory.source(v)[0], bytes_of(v)) for key, v in self.results]
         predicate = 0 if self.predicate is None else slot(self.predicate)
         operands = 8 * len(self.slots)
@@ -174,6 +184,8 @@ class Stage:
             layout.STAGE_MOVES: moves,
             layout.STAGE_STEPS: [(slot(key), n) for key, n in self.steps if key in self.slots],
             layout.STAGE_RECORDS: [(slot(key), n) for key, n in self.records if key in self.slots],
+            layout.STAGE_AHEAD: [(slot(key), n) for key, n in self.ahead],
+            layout.STAGE_LAST: last,
             layout.STAGE_RESULTS: results,
         }
         fields = {
@@ -208,3 +220,36 @@ class Stage:
         """Nanoseconds of a run, estimated; `alone`: without the loops in it, which look for signals themselves."""
         items = [item for part in self.parts for item in part.plan.items]
         return RUN + sum(THUNK if alone and item.inner else THUNK + item.cost for item in items)
+
+
+def item_of(
+    e: Eqn,
+    text: str,
+    function: Native,
+    memory: Memory,
+    stages: Sequence[Stage],
+    words: Callable[[Address], Sequence[int]],
+    cost: float,
+    inner: Sequence[Inner],
+) -> Item:
+    """The item that runs stages; `words(address)`: its dims."""
+    words(lambda code: 0)  # finds all operands, and how large frames are
+    memory.frame.length = max(-(-stage.size // 8) for stage in stages)
+    writes = [v for v in e.outputs if v.type.size]
+    reads = [a for a in memory.atoms[1:] if a not in writes]
+
+    def thunk(slot: Callable[[Any], int], address: Address) -> Thunk:
+        return Thunk(address(function), tuple(map(slot, memory.atoms)), tuple(words(address)), 1, 1, cost)
+
+    return Item(text, reads, [*writes, memory.frame], thunk, native=[function], cost=cost, eqn=e, inner=inner)
+
+
+def distant(head: dict[int, int], stages: Sequence[Stage], address: Address) -> list[int]:
+    """A record that ends with the distances of stages, and the stages behind it."""
+    words = [head[offset] for offset in range(0, 8 * len(head), 8)]
+    at = len(words)
+    words += [0] * len(stages)
+    for i, stage in enumerate(stages):
+        words[at + i] = 8 * len(words)
+        words += stage.words(address)
+    return words

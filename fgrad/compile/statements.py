@@ -25,9 +25,9 @@ class Value:
 
 
 class Buffer:
-    """An operand, or scratch memory of a fixed number of elements that lives as long as a call of the kernel.
+    """An operand, or scratch memory of a number of elements that lives as long as a call of the kernel.
 
-    mode: "in" is only read; "out" is written (and may be read again); "scratch".
+    mode: "in" is only read; "out" is written (and may be read again); "scratch"; "records": scratch memory that grows.
     """
 
     __slots__ = ("length", "mode", "number", "type")
@@ -40,7 +40,7 @@ class Buffer:
 
     @property
     def name(self) -> str:
-        return f"{'s' if self.mode == 'scratch' else 'p'}{self.number}"
+        return f"{'s' if self.mode == 'scratch' else 'r' if self.mode == 'records' else 'p'}{self.number}"
 
 
 class Accumulator:
@@ -134,6 +134,18 @@ class Poll:
         self.dim = dim
 
 
+class Grow:
+    """Make memory that grows hold `length` elements, of which the first `used` keep what is in them.
+
+    The native function whose address is in a dim gives the memory; without any the kernel ends with status -1.
+    """
+
+    __slots__ = ("buffer", "dim", "length", "used")
+
+    def __init__(self, buffer: Buffer, used: Value, length: Value, dim: int):
+        self.buffer, self.used, self.length, self.dim = buffer, used, length, dim
+
+
 class Branch:
     """if condition: body, else: other. The condition is the same in all lanes."""
 
@@ -181,6 +193,8 @@ def operands(s: Any) -> tuple[Value, ...]:
         return (s.value,)
     if isinstance(s, Branch):
         return (s.condition,)
+    if isinstance(s, Grow):
+        return (s.used, s.length)
     return (s.holds,) if isinstance(s, Leave) else ()
 
 
@@ -228,6 +242,8 @@ def show(kernel: Kernel) -> str:
             say(f"leave unless {name(s.holds)}")
         elif isinstance(s, Poll):
             say(f"poll dim {s.dim}")
+        elif isinstance(s, Grow):
+            say(f"grow {s.buffer.name} to {name(s.length)}, keep {name(s.used)}, by dim {s.dim}")
         else:
             say(f"check {name(s.holds)} ({name(s.details[0])}, {name(s.details[1])})")
 

@@ -1,19 +1,13 @@
-"""Programs as statements of one kernel: small arrays in registers, loops around them, branches in them.
+"""Programs as statements of one kernel: arrays in registers or in memory, and branches.
 
-    scan                                        while_loop
-    var0 = load p0[0]                           var0 = load p0[0]
-    for s in [0, segments):                     for s in [0, ...):
-      for i in [s * N, min(s * N + N, n)):        more = true
-        x = load p1[i]                            for j in [0, N):
-        ...                                         more := condition(read var0)
-        var0 := ...                                 leave unless more
-        store p2[i] = ...                           ...
-      leave unless s * N + N < n                    var0 := ...
-      look for signals                            leave unless more
-    store p3[0] = read var0                       look for signals
+    cond                            var0 = 0
+                                    if %1 <= 0:
+                                      var0 := ...
+                                    else:
+                                      var0 := ...
+                                    %9 = read var0
 
-Carried arrays of few elements are variables of the nest, which become registers; one in memory is read and written
-where it is indexed. Short loops of known length have no segments.
+Loops are in `unrolled_loops`.
 """
 
 from __future__ import annotations
@@ -21,52 +15,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ..core.ir import Eqn, Jaxpr, Literal
-from .element_index import picked
 from .element_rules import apply
-from .elements import (
-    LIMIT,
-    Array,
-    Decline,
-    Memory,
-    Place,
-    array,
-    elements,
-    kernel_type,
-    number,
-    scalar,
-    store,
-)
+from .elements import LIMIT, Array, Decline, Memory, Place, array, elements, kernel_type, scalar, store
 from .expressions import NAN_MET
 from .fuse import contiguous
-from .native.serial import look_for_signals
 from .nests import Builder, Value
 from .routines_writer import combined
-from .small_programs import (
-    doubtful_outputs,
-    doubts,
-    flat,
-    indexed_only,
-    operations,
-    ordered,
-    passed,
-    programs,
-    stages,
-    weight,
-)
+from .small_programs import doubtful_outputs, doubts, indexed_only, ordered, passed, programs, weight
 
 WORK = 3000  # scalar operations of a kernel
 REGISTERS = 8  # elements up to which a carried array is in registers, however it is used
-SEGMENT = 20e6  # nanoseconds between two looks for signals
-SHORT = 1e6  # nanoseconds that a loop may take without
-EACH = 0.5  # nanoseconds that an operation takes
-FOREVER = 1 << 48  # runs of a segment loop
 SCRATCH = 4096  # elements of an array that a kernel keeps to itself
 
 
-class Unroller:
+class Unrolled:
     """Writes programs into a kernel. `trusting`: see `expressions.Expressions`.
 
     in_memory: whether carried arrays that could be in registers are in memory where all their indices are unknown.
@@ -77,8 +40,6 @@ class Unroller:
         self.limit = LIMIT
         self.work = 0
         self.doubt = False  # whether the output of the present equation is doubtful
-        self.depth = 0  # loops around
-        self.spent: Any = None  # runs of inner loops of unknown length since signals were looked for
 
     weight = staticmethod(weight)
 
@@ -128,14 +89,35 @@ class Unroller:
     def equation(
         self, e: Eqn, xs: Sequence[Array], flags: Sequence[bool], targets: dict[int, Memory]
     ) -> Sequence[Array]:
-        name = e.primitive.name
-        if name == "scan":
-            return self.scan(e, xs, flags, targets)
-        if name == "while_loop":
-            return self.while_loop(e, xs, flags)
-        if name == "cond":
-            return self.cond(e, xs, flags)
-        return apply(self, e, xs)
+        """The outputs of an equation; flags: its doubtful operands; targets: where outputs shall go, by number."""
+        return self.cond(e, xs, flags) if e.primitive.name == "cond" else apply(self, e, xs)
+
+    def doubtful(self, e: Eqn, flags: Sequence[bool]) -> Sequence[bool]:
+        return doubtful_outputs(e, flags) if self.trusting else [False] * len(e.outputs)
+
+    def apart(self, state: Sequence[Any], others: Sequence[Array]) -> None:
+        """Decline if what a loop changes in memory is also read under another name."""
+        places = [c.place for c in state if type(c) is Memory]
+        if any(type(x) is Memory and x.place in places for x in others):
+            raise Decline("it reads an array that it overwrites")
+
+    def scratch(self, t: Any) -> Memory:
+        """Memory of the kernel's own."""
+        if t.size > SCRATCH:
+            raise Decline("it would keep a large array")
+        type_ = kernel_type(t.dtype)
+        place = Place(lambda: self.k.scratch(type_, max(t.size, 1)), True)
+        return Memory(place, t.shape, contiguous(t.shape))
+
+    def put(self, target: Memory, x: Array, doubt: bool) -> None:
+        """Write an output to where it belongs, unless it was made there."""
+        if target.same(x):
+            return
+        values = elements(self.k, x)
+        if doubt:
+            for value in dict.fromkeys(values.reshape(-1)):
+                self.sound(value)
+        store(self.k, target, values)
 
     # -------------------------------------------------------------------------------------------------------- carry
 
@@ -174,138 +156,6 @@ class Unroller:
             if x is not None:
                 for variable, value in zip(c, x.reshape(-1), strict=True):
                     self.k.assign(variable, value)
-
-    # --------------------------------------------------------------------------------------------------------- scan
-
-    def scan(
-        self, e: Eqn, xs: Sequence[Array], flags: Sequence[bool], targets: dict[int, Memory]
-    ) -> Sequence[Array]:
-        k, p = self.k, e.params
-        consts, count, length = p["consts"], p["carry"], p["length"]
-        (stage,) = stages(e)
-        body = stage.jaxpr
-        split = consts + count
-        state = self.placed(body, range(consts, split), xs[consts:split])
-        self.apart(state, [*xs[:consts], *xs[split:]])
-        types = [a.type for a in e.inputs[consts:split]]
-        doubtful = [*flags[:consts], *self.doubtful(e, flags)[:count], *flags[split:]]
-        shaky = self.doubtful(e, flags)[count:]
-        stacks = [
-            targets[n] if n in targets else self.scratch(v.type) for n, v in enumerate(e.outputs) if n >= count
-        ]
-        n = number(k, length, "length")
-
-        def run(i: Value) -> None:
-            at = k.sub(number(k, length - 1, "last"), i) if p["reverse"] else i
-            slices = [self.slice(x, at) for x in xs[split:]]
-            rows = [self.slice(s, at) for s in stacks]
-            args = [*xs[:consts], *self.present(state, types), *slices]
-            outs = self.program(body, args, doubtful, dict(enumerate(rows, count)))
-            for row, out, doubt in zip(rows, outs[count:], shaky, strict=True):
-                self.put(row, out, doubt)
-            self.carry(state, outs[:count])
-
-        time = EACH * operations(body)
-        self.depth += 1
-        if length * time < SHORT:
-            with k.serial(k.const(0, "i64"), n) as i:
-                run(i)
-        else:
-            runs = segment(time)
-            step = k.const(runs, "i64")
-            with k.serial(k.const(0, "i64"), number(k, -(-length // runs), "segments")) as s:
-                low = k.mul(s, step)
-                high = k.op("min", k.add(low, step), n)
-                with k.serial(low, high) as i:
-                    run(i)
-                k.leave(k.op("lt", high, n))
-                k.poll(look_for_signals)
-        self.depth -= 1
-        ends = self.present(state, types)
-        return [*ends, *[s.now() for s in stacks]]
-
-    def doubtful(self, e: Eqn, flags: Sequence[bool]) -> Sequence[bool]:
-        return doubtful_outputs(e, flags) if self.trusting else [False] * len(e.outputs)
-
-    def apart(self, state: Sequence[Any], others: Sequence[Array]) -> None:
-        """Decline if what a loop changes in memory is also read under another name."""
-        places = [c.place for c in state if type(c) is Memory]
-        if any(type(x) is Memory and x.place in places for x in others):
-            raise Decline("it reads an array that it overwrites")
-
-    def slice(self, x: Array, at: Value) -> Array:
-        """One slice along the axis in front."""
-        if type(x) is Memory:
-            return x.moved(self.k, [(at, x.strides[0])], x.shape[1:], x.strides[1:])
-        return picked(self, at, [np.asarray(part, object) for part in x])
-
-    def scratch(self, t: Any) -> Memory:
-        """Memory of the kernel's own."""
-        if t.size > SCRATCH:
-            raise Decline("it would keep a large array")
-        type_ = kernel_type(t.dtype)
-        place = Place(lambda: self.k.scratch(type_, max(t.size, 1)), True)
-        return Memory(place, t.shape, contiguous(t.shape))
-
-    def put(self, target: Memory, x: Array, doubt: bool) -> None:
-        """Write an output to where it belongs, unless it was made there."""
-        if target.same(x):
-            return
-        values = elements(self.k, x)
-        if doubt:
-            for value in dict.fromkeys(values.reshape(-1)):
-                self.sound(value)
-        store(self.k, target, values)
-
-    # -------------------------------------------------------------------------------------------------------- while
-
-    def while_loop(self, e: Eqn, xs: Sequence[Array], flags: Sequence[bool]) -> Sequence[Array]:
-        k, p = self.k, e.params
-        if len(p["sweeps"]) != 1:
-            raise Decline("it has several sweeps")
-        (stage,) = stages(e)
-        condition, body = flat(p["cond"]), stage.jaxpr
-        consts = len(stage.consts)
-        same, inner, starts = xs[: p["consts"]], [xs[i] for i in stage.consts], [xs[i] for i in stage.carry]
-        state = self.placed(body, range(consts, consts + len(starts)), starts)
-        self.apart(state, [*same, *inner])
-        types = [e.inputs[i].type for i in stage.carry]
-        after = list(self.doubtful(e, flags))
-        doubtful = [*[flags[i] for i in stage.consts], *after]
-        runs = segment(EACH * (operations(body) + operations(condition)))
-        nested = self.depth > 0
-        if nested and self.spent is None:
-            raise Decline("no count of runs")
-        more = k.variable(k.const(True, "bool"))
-        trips = k.variable(k.const(0, "i64")) if nested else None
-        self.depth += 1
-        with k.serial(k.const(0, "i64"), k.const(FOREVER, "i64")):
-            k.assign(more, k.const(True, "bool"))
-            with k.serial(k.const(0, "i64"), k.const(runs, "i64")) as j:
-                now = self.present(state, types)
-                (holds,) = self.program(condition, [*same, *now], [*flags[: len(same)], *after])
-                going = elements(k, holds)[()]
-                k.assign(more, going)
-                if trips is not None:
-                    k.assign(trips, j)
-                k.leave(going)
-                outs = self.program(body, [*inner, *now], doubtful)
-                self.carry(state, outs)
-            k.leave(k.read(more))
-            k.poll(look_for_signals)
-        self.depth -= 1
-        if trips is not None:
-            self.look(k.read(trips), runs)
-        return self.present(state, types)
-
-    def look(self, trips: Value, runs: int) -> None:
-        """Look for signals when inner loops have run for long, each of them briefly."""
-        k = self.k
-        spent = k.add(k.read(self.spent), trips)
-        k.assign(self.spent, spent)
-        with k.branch(k.op("gt", spent, k.const(runs, "i64"))):
-            k.assign(self.spent, k.const(0, "i64"))
-            k.poll(look_for_signals)
 
     # --------------------------------------------------------------------------------------------------------- cond
 
@@ -362,8 +212,3 @@ class Unroller:
         source = next((i for i, o, _ in passed(e) if o == output), None)
         x = None if source is None else args[source - 1]
         return type(x) is Memory and x.place.writable and x.size > REGISTERS
-
-
-def segment(time: float) -> int:
-    """Runs of that time between two looks for signals: a power of two."""
-    return 1 << max(int(SEGMENT / max(time, EACH)).bit_length() - 1, 0)

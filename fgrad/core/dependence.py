@@ -44,10 +44,10 @@ def live(jaxpr: Jaxpr, outputs: Sequence[Atom]) -> tuple[list[Eqn], set[Atom]]:
     read = set(outputs)
     eqns = []
     for e in reversed(jaxpr.eqns):
-        flags = [v in read for v in e.outputs]
-        if any(flags) or e.effects & KEPT:
-            if e.primitive.region and not all(flags):
-                e = e.primitive.pruned(e, flags)  # type: ignore[attr-defined]
+        if not read.isdisjoint(e.outputs) or e.effects & KEPT:
+            if e.primitive.region:
+                flags = [v in read for v in e.outputs]
+                e = e if all(flags) else e.primitive.pruned(e, flags)  # type: ignore[attr-defined]
             eqns.append(e)
             read.update(e.inputs)
     return eqns[::-1], read

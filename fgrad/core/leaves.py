@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import LeafError, message
-from .trace import Tracer
+from .trace import Tracer, peek, state
 from .tree import path_of
 from .types import canonical
 
@@ -58,6 +58,15 @@ def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0) -> li
         except LeafError as error:
             raise LeafError(f"{what}{path_of(treedef, i, skip)}: {error}") from None
     return out
+
+
+def known(leaves: Sequence[Any]) -> Sequence[Any]:
+    """The values of leaves where all of them have one and no program is traced; else the leaves as they are."""
+    if state.builder is None:
+        values = [peek(x) for x in leaves]
+        if all(v is not None for v in values):
+            return values
+    return leaves
 
 
 def described(x: Any) -> str:

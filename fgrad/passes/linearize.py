@@ -15,6 +15,7 @@ import numpy as np
 
 from ..core.builder import same_bytes, trace
 from ..core.calls import Call
+from ..core.effects import KEPT
 from ..core.ir import Jaxpr
 from ..core.primitive import space
 from ..core.trace import Trace, Tracer, apply, levels, signature
@@ -49,6 +50,7 @@ class Tape(Trace):
         self.entries: list[tuple[Any, Sequence[int], Sequence[Any], Any]] = []
         self.count = 0
         self.nested = False
+        self.kept = False  # whether the way back has effects that must not happen twice
         self.locked: list[np.ndarray] = []
         self.snapshots: dict[int, tuple[Any, np.ndarray]] = {}
 
@@ -210,6 +212,7 @@ class Tape(Trace):
             out_slots.append(self.count)
             self.count += 1
         if out_slots:
+            self.kept = self.kept or bool(linear.effects & KEPT)
             owned = [self.own(r) if type(r) is np.ndarray else r for r in residuals]
             self.entries.append((entry, [slot_of[i] for i in indices], owned, tuple(out_slots)))
         return outs[0] if call.single else tuple(outs)
@@ -225,8 +228,8 @@ class Tape(Trace):
         if self.nested or any([type(ct) is Tracer for _, ct in seeds]):
             traced: list[Any] = quietly(self._pull_traced, seeds, wanted)
             return traced
-        result: list[Any] = quietly(self._pull_concrete, seeds, wanted, True)
-        if any([_has_nan(ct) for ct in result]):
+        result: list[Any] = quietly(self._pull_concrete, seeds, wanted, not self.kept)
+        if not self.kept and any([_has_nan(ct) for ct in result]):
             result = quietly(self._pull_concrete, seeds, wanted, False)
         return result
 

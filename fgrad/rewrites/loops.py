@@ -31,7 +31,7 @@ from ..core.builder import located, trace
 from ..core.calls import renderer
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.primitive import registry as p
-from ..core.trace import apply_equation
+from ..core.trace import stage
 from ..core.types import shaped
 from ..regions.bodies import invariant, permuted, picked
 from ..regions.call import memo
@@ -170,7 +170,7 @@ class Rearranged:
         """Outputs of the scan on its operands, of which some are known to be zeros."""
         env: dict[Any, Any] = dict(zip(self.inputs, xs, strict=True))
         for e in self.ahead:
-            found = apply_equation(e, [a.value if type(a) is Literal else env[a] for a in e.inputs])
+            found = stage(e.primitive, *[a.value if type(a) is Literal else env[a] for a in e.inputs], **e.params)
             env.update(zip(e.outputs, [found] if len(e.outputs) == 1 else found, strict=True))
         stacks: dict[Any, Any] = {v: env[v] for v in self.slices if v in env}
         for e in self.products:
@@ -178,14 +178,13 @@ class Rearranged:
             mapped = [a in stacks for a in e.inputs]
             (y,), _ = e.primitive.batch(self.length, mapped, *operands, **e.params)
             env[e.outputs[0]] = stacks[e.outputs[0]] = y
-        outs = scan.apply(
-            [env[v] for v in [*self.consts, *self.left, *self.sliced]],
-            jaxpr=self.body,
-            consts=len(self.consts),
-            carry=len(self.left),
-            length=self.length,
-            reverse=reverse,
-        )
+        settings = {"length": self.length, "reverse": reverse}
+        outs: Any = ()
+        if self.body.outputs:
+            operands = [env[v] for v in [*self.consts, *self.left, *self.sliced]]
+            sizes = {"consts": len(self.consts), "carry": len(self.left)}
+            outs = stage(scan, *operands, jaxpr=self.body, **sizes, **settings)
+            outs = [outs] if len(self.body.outputs) == 1 else outs
         n, end = len(self.left), len(self.left) + len(self.place)
         nothing = {s.carry for s in self.sums if not s.left and zero[self.inputs.index(s.carry)]}
         last = {v: None if v in nothing else env[v] for v in self.carry}
@@ -253,7 +252,7 @@ def loops(jaxpr: Jaxpr) -> Jaxpr:
                     zero = [a in nothing for a in e.inputs]
                     env.update(zip(e.outputs, plan.apply(xs, zero, e.params["reverse"]), strict=True))
                     continue
-                outs = apply_equation(e, xs)
+                outs = stage(e.primitive, *xs, **e.params)
                 env.update(zip(e.outputs, [outs] if len(e.outputs) == 1 else outs, strict=True))
         return [a.value if type(a) is Literal else env[a] for a in jaxpr.outputs]
 

@@ -20,9 +20,11 @@ from .layout import (
     CONTEXT_PROGRAM,
     CONTEXT_WORK,
     PROGRAM_STATE,
+    STAGE_AHEAD,
     STAGE_CONDITION,
     STAGE_COPIES,
     STAGE_COST,
+    STAGE_LAST,
     STAGE_MOVES,
     STAGE_PREDICATE,
     STAGE_RECORDS,
@@ -31,7 +33,7 @@ from .layout import (
     STAGE_SEQUENCE,
     STAGE_SETUP,
     STAGE_STEPS,
-    STATE_RUN,
+    STATE_SEQUENCE,
     WHILE_RECORD,
     WHILE_STAGES,
     WHILE_SWEEPS,
@@ -55,7 +57,7 @@ HISTORY_BYTES = 48
 
 @native("void(i64 operands, i64 frame, i64 stage)")
 def enter(operands, frame, stage):
-    """What is to be done before the first run."""
+    """Fill the slots."""
     entry = stage + load_i64(stage + STAGE_SETUP)
     for _ in range(load_i64(stage + STAGE_SETUP + 8)):
         address = load_i64(entry + 16)
@@ -63,6 +65,11 @@ def enter(operands, frame, stage):
             address += load_i64(operands + load_i64(entry + 8))
         store_i64(frame + load_i64(entry), address)
         entry += 24
+
+
+@native("void(i64 operands, i64 frame, i64 stage)")
+def copy_first(operands, frame, stage):
+    """Copy first values to where the first run reads them."""
     entry = stage + load_i64(stage + STAGE_COPIES)
     for _ in range(load_i64(stage + STAGE_COPIES + 8)):
         address = load_i64(entry + 16)
@@ -108,11 +115,17 @@ def leave(operands, frame, stage):
 def run_scan(context, operands, dims, begin, end):
     """A known number of runs; dims: a stage."""
     state = load_i64(load_i64(context + CONTEXT_PROGRAM) + PROGRAM_STATE)
-    run = load_i64(state + STATE_RUN)
+    run = load_i64(state + STATE_SEQUENCE)
     frame = load_i64(operands)
     sequence = dims + load_i64(dims + STAGE_SEQUENCE)
     enter(operands, frame, dims)
-    for _ in range(load_i64(dims + STAGE_RUNS)):
+    copy_first(operands, frame, dims)
+    for left in range(load_i64(dims + STAGE_RUNS), 0, -1):
+        if left == 1:
+            entry = dims + load_i64(dims + STAGE_LAST)
+            for _ in range(load_i64(dims + STAGE_LAST + 8)):
+                store_i64(frame + load_i64(entry), load_i64(operands + load_i64(entry + 8)))
+                entry += 16
         status = call(run, "i64(i64,i64,i64,i64)", state, context, frame, sequence)
         if status != 0:
             return i32(status)
@@ -138,7 +151,7 @@ def run_cond(context, operands, dims, begin, end):
     frame = load_i64(operands)
     enter(operands, frame, stage)
     sequence = stage + load_i64(stage + STAGE_SEQUENCE)
-    return i32(call(load_i64(state + STATE_RUN), "i64(i64,i64,i64,i64)", state, context, frame, sequence))
+    return i32(call(load_i64(state + STATE_SEQUENCE), "i64(i64,i64,i64,i64)", state, context, frame, sequence))
 
 
 @native("i32(i64 context, i64 operands, i64 dims, i64 begin, i64 end)")
@@ -158,8 +171,9 @@ def run_while(context, operands, dims, begin, end):
         stage = dims + load_i64(dims + WHILE_STAGES + 8 * number)
         enter(operands, frame, stage)
         if number == 0:
-            status = first_sweep(state, context, frame, stage, history, size)
+            status = first_sweep(state, context, operands, frame, stage, history, size)
         else:
+            copy_first(operands, frame, stage)
             status = later_sweep(state, context, frame, stage, history, size, number & 1)
         if status != 0:
             break
@@ -172,14 +186,21 @@ def run_while(context, operands, dims, begin, end):
     return i32(status)
 
 
-@native("i64(i64 state, i64 context, i64 frame, i64 stage, i64 history, i64 size)")
-def first_sweep(state, context, frame, stage, history, size):
-    """Runs as long as the condition holds."""
-    run = load_i64(state + STATE_RUN)
+@native("i64(i64 state, i64 context, i64 operands, i64 frame, i64 stage, i64 history, i64 size)")
+def first_sweep(state, context, operands, frame, stage, history, size):
+    """Runs as long as the condition holds; there is always one record more."""
+    run = load_i64(state + STATE_SEQUENCE)
     sequence = stage + load_i64(stage + STAGE_SEQUENCE)
     condition = stage + load_i64(stage + STAGE_CONDITION)
     predicate = frame + load_i64(stage + STAGE_PREDICATE)
     runs = i64(0)
+    record = i64(0)
+    if size:
+        record = new_record(history, size)
+        if record == 0:
+            return -1
+        use_record(frame, stage, STAGE_RECORDS, record)
+    copy_first(operands, frame, stage)
     while True:
         status = call(run, "i64(i64,i64,i64,i64)", state, context, frame, condition)
         if status != 0:
@@ -190,12 +211,14 @@ def first_sweep(state, context, frame, stage, history, size):
             record = new_record(history, size)
             if record == 0:
                 return -1
-            use_record(frame, stage, record)
+            use_record(frame, stage, STAGE_AHEAD, record)
         status = call(run, "i64(i64,i64,i64,i64)", state, context, frame, sequence)
         if status != 0:
             return status
         if advance(state, context, frame, stage):
             return INTERRUPTED
+        if size:
+            use_record(frame, stage, STAGE_RECORDS, record)
         runs += 1
     store_i64(history + HISTORY_RUNS, runs)
     return 0
@@ -204,12 +227,12 @@ def first_sweep(state, context, frame, stage, history, size):
 @native("i64(i64 state, i64 context, i64 frame, i64 stage, i64 history, i64 size, i64 backwards)")
 def later_sweep(state, context, frame, stage, history, size, backwards):
     """The same runs again."""
-    run = load_i64(state + STATE_RUN)
+    run = load_i64(state + STATE_SEQUENCE)
     sequence = stage + load_i64(stage + STAGE_SEQUENCE)
     begin_sweep(history, backwards)
     for _ in range(load_i64(history + HISTORY_RUNS)):
         if size:
-            use_record(frame, stage, next_record(history, size, backwards))
+            use_record(frame, stage, STAGE_RECORDS, next_record(history, size, backwards))
         status = call(run, "i64(i64,i64,i64,i64)", state, context, frame, sequence)
         if status != 0:
             return status
@@ -218,11 +241,11 @@ def later_sweep(state, context, frame, stage, history, size, backwards):
     return 0
 
 
-@native("void(i64 frame, i64 stage, i64 record)")
-def use_record(frame, stage, record):
-    """Let the slots of what the runs remember point into a record."""
-    entry = stage + load_i64(stage + STAGE_RECORDS)
-    for _ in range(load_i64(stage + STAGE_RECORDS + 8)):
+@native("void(i64 frame, i64 stage, i64 list, i64 record)")
+def use_record(frame, stage, list, record):
+    """Let the slots of a list point into a record."""
+    entry = stage + load_i64(stage + list)
+    for _ in range(load_i64(stage + list + 8)):
         store_i64(frame + load_i64(entry), record + load_i64(entry + 8))
         entry += 16
 
@@ -262,7 +285,7 @@ def begin_sweep(history, backwards):
     index = i64(0)
     if backwards and block:
         block = load_i64(history + HISTORY_TAIL)
-        index = load_i64(block + BLOCK_COUNT) - load_i64(history + HISTORY_LEFT)
+        index = load_i64(block + BLOCK_COUNT) - load_i64(history + HISTORY_LEFT) - 1
     store_i64(history + HISTORY_BLOCK, block)
     store_i64(history + HISTORY_INDEX, index)
 

@@ -5,7 +5,6 @@ only the loop itself may run without it (builds of Python without a GIL have a l
 each call from within a callback, so has its own.
 """
 
-import sys
 import sysconfig
 
 from .language import (
@@ -49,6 +48,7 @@ from .layout import (
     STATE_ARENA_BYTES,
     STATE_ARENAS,
     STATE_LOCK,
+    STATE_RUN_PARALLEL,
     THUNK_ADDRESS,
     THUNK_BYTES,
     THUNK_CLOCK,
@@ -58,12 +58,7 @@ from .layout import (
     THUNK_OPERANDS,
     THUNK_TICKETS,
 )
-from .serial import INTERRUPTED, interrupted, nanoseconds, run_alone
-
-if sys.platform == "win32":
-    run_parallel = run_alone
-else:
-    from .workers import run_parallel
+from .serial import INTERRUPTED, interrupted, nanoseconds
 
 ALIGNMENT = 64
 WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -276,7 +271,8 @@ def run_sequence(state, context, frame, sequence):
         dims = thunk + load_i64(thunk + THUNK_DIMS)
         status = i32(0)
         if load_i64(thunk + THUNK_TICKETS) > 1:
-            status = run_parallel(state, context, thunk, operands)
+            address = load_i64(state + STATE_RUN_PARALLEL)
+            status = call(address, "i32(i64,i64,i64,i64)", state, context, thunk, operands)
         else:
             address = load_i64(thunk + THUNK_ADDRESS)
             status = call(address, "i32(i64,i64,i64,i64,i64)", context, operands, dims, 0, extent)
