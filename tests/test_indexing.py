@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import fgrad
 from fgrad.at import at
 from fgrad.core.errors import ConcretizationError, DtypeError, MutationError, OutOfBoundsError, ShapeError
-from fgrad.numpy import index_calls, indexing, reductions, shapes  # noqa: F401  (the modules give tracers their methods)
+from fgrad.numpy import in_place, index_calls, indexing, reductions, shapes  # noqa: F401  (the modules give tracers their methods)
 from fgrad.numpy.ufuncs import sin
 
 RNG = np.random.default_rng(0)
@@ -361,7 +361,7 @@ def test_take_along_axis_and_back() -> None:
         back = X.copy()
         np.put_along_axis(back, order, w, axis)
         equal(g, back)
-        equal(indexing.put_along_axis(X, order, w, axis, inplace=False), back)
+        equal(in_place.put_along_axis(X, order, w, axis, inplace=False), back)
     few = np.array([[[1]], [[0]], [[2]], [[3]]])
     loop = np.stack([np.take_along_axis(x, few[0], 0) for x in X])
     equal(fgrad.vmap(lambda x: np.take_along_axis(x, few[0], axis=0))(X), loop)
@@ -408,11 +408,11 @@ def test_fill_diagonal_and_put() -> None:
         x = RNG.normal(size=shape)
         wanted = x.copy()
         np.fill_diagonal(wanted, value, wrap)
-        equal(indexing.fill_diagonal(x, value, wrap, inplace=False), wanted)
-        equal(fgrad.jit(lambda x: indexing.fill_diagonal(x, value, wrap, inplace=False))(x), wanted)  # noqa: B023
-    f = lambda v: total(indexing.fill_diagonal(np.ones((3, 3)), v, inplace=False) ** 2)  # noqa: E731
+        equal(in_place.fill_diagonal(x, value, wrap, inplace=False), wanted)
+        equal(fgrad.jit(lambda x: in_place.fill_diagonal(x, value, wrap, inplace=False))(x), wanted)  # noqa: B023
+    f = lambda v: total(in_place.fill_diagonal(np.ones((3, 3)), v, inplace=False) ** 2)  # noqa: E731
     equal(fgrad.grad(f)(3.0), np.float64(18.0))
-    equal(indexing.put(np.zeros(4), [0, -1, 2], [1.0, 2.0], inplace=False), np.array([1.0, 0, 1.0, 2.0]))
+    equal(in_place.put(np.zeros(4), [0, -1, 2], [1.0, 2.0], inplace=False), np.array([1.0, 0, 1.0, 2.0]))
 
 
 def test_index_constants() -> None:

@@ -10,11 +10,12 @@ import numpy as np
 
 from ..core import tree
 from ..core.errors import AxisSizeError, message
+from ..core.handles import LOCAL, argument, local
 from ..core.leaves import Own, check_callable, checked, name_of
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, signature
 from ..core.types import aval_of, shaped
-from ..passes.vmap import UNMAPPED, Batch, spread
+from ..passes.vmap import Batch, spread
 
 _is_none = lambda x: x is None  # noqa: E731
 
@@ -70,7 +71,8 @@ def vmap(
             inside = []
             for x, a, t in zip(leaves, axes, types, strict=True):
                 if a is None:
-                    inside.append(batch.constant(x) if t.shape else x)
+                    x = local(x)  # so that table[i] works with a mapped index
+                    inside.append(argument(x) if type(x) is Tracer and x.owner is LOCAL else x)
                 else:
                     lane = shaped(t.shape[:a] + t.shape[a + 1 :], t.dtype)
                     inside.append(batch.input(_to_front(x, a), lane))
@@ -88,8 +90,6 @@ def _collected(batch: Batch, outs: Any, out_tree: Any, out: Any, out_axes: Any, 
     own = Own(leaves)
     results = []
     for y, a in zip(outs, wanted, strict=True):
-        if type(y) is Tracer and y.owner is batch and y.slot is UNMAPPED:
-            y = y.value
         mapped = type(y) is Tracer and y.owner is batch
         t = aval_of(signature(y))
         if a is None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core import tree
 from ..core.errors import GradError, ShapeError, TreeError, message
+from ..core.handles import argument, fresh, settled
 from ..core.leaves import Own, check_callable, checked, described, name_of, path_of
 from ..core.trace import Tracer, signature, unmasked
 from ..core.types import aval_of, canonical
@@ -69,6 +70,8 @@ def _zero_like(x: Any) -> Any:
 
 def unwrapped(tape: Any, y: Any, own: Own) -> Any:
     """A result of a function that ran on `tape`, as the caller's own."""
+    if type(y) is Tracer:
+        y = settled(y)
     if type(y) is Tracer and y.owner is tape:
         return own.copied(y.value) if tape.outlives else own(y.value)
     return own.copied(y)
@@ -106,11 +109,12 @@ def value_and_grad(
         chosen: Any = args[nums[0]] if single else tuple([args[n] for n in nums])
         cls = type(chosen)
         if cls is np.ndarray or cls is float or cls is Tracer or cls is np.float64:
-            leaves, treedef = [chosen if cls is Tracer else canonical(chosen)], None
+            leaves, treedef = [settled(chosen) if cls is Tracer else canonical(chosen)], None
         else:
             leaves, treedef = tree.flatten(chosen)
             leaves = checked(leaves, treedef, f"{name_of(fun)}: the differentiated argument")
         tape = Tape("grad")
+        tape.begin()
         try:
             traced = []
             for x in leaves:
@@ -119,6 +123,7 @@ def value_and_grad(
                 if holomorphic or not inexact:
                     _check_differentiable(aval_of(s), fun, allow_int, holomorphic, treedef, len(traced))
                 traced.append(tape.input(x, s) if inexact else x)
+            slots = [t.slot if type(t) is Tracer and t.owner is tape else None for t in traced]
             inside = list(args)
             rebuilt = traced[0] if treedef is None else tree.unflatten(treedef, traced)
             if single:
@@ -147,12 +152,12 @@ def value_and_grad(
                 return value, ct
             own = Own(leaves)
             return own(value), _zero_like(leaves[0]) if ct is None else own(ct)
-        active = [t for t in traced if type(t) is Tracer and t.owner is tape]
-        cts = iter(tape.pull([(slot, seed)], [t.slot for t in active]) if slot is not None else [None] * len(active))
+        active = [s for s in slots if s is not None]
+        cts = iter(tape.pull([(slot, seed)], active) if slot is not None else [None] * len(active))
         own = Own(leaves)
         grads = []
-        for x, t in zip(leaves, traced, strict=True):
-            ct = next(cts) if type(t) is Tracer and t.owner is tape else None
+        for x, s in zip(leaves, slots, strict=True):
+            ct = None if s is None else next(cts)
             grads.append(_zero_like(x) if ct is None else own(ct))
         gradient = grads[0] if treedef is None else tree.unflatten(treedef, grads)
         value = own(value)
@@ -184,6 +189,8 @@ _ONES: dict[np.dtype, Any] = {}
 
 def _loss(tape: Tape, out: Any, fun: Callable[..., Any], holomorphic: bool) -> tuple[Any, Any, int | None]:
     """Value, seed and slot of a scalar loss."""
+    if type(out) is Tracer:
+        out = settled(out)
     if type(out) is Tracer:
         aval = out.aval
     else:
@@ -264,9 +271,12 @@ def recorded(fun: Callable[..., Any], primals: Sequence[Any], name: str) -> tupl
     leaves, treedef = tree.flatten(tuple(primals))
     leaves = checked(leaves, treedef, f"{name_of(fun)}: the argument")
     tape = Tape(name, outlives=True)
+    tape.begin()
     try:
         traced = [tape.input(x, signature(x)) if aval_of(signature(x)).inexact else x for x in leaves]
-        outs, out_tree = tree.flatten(fun(*tree.unflatten(treedef, traced)))
+        # in-place operators give the tracers that the function gets other values
+        given = [argument(fresh(x)) if type(x) is Tracer and x.owner is tape else x for x in traced]
+        outs, out_tree = tree.flatten(fun(*tree.unflatten(treedef, given)))
         outs = checked(outs, out_tree, f"{name_of(fun)}: the result")
     except ValueError as error:
         raise unmasked(error) from None

@@ -278,7 +278,7 @@ class Jitted(Dispatched):
             out = call(*jaxpr.consts, *leaves, jaxpr=closed, name=name_of(self.fun))
             outs = [out] if len(jaxpr.outputs) == 1 else out
         outs = [
-            Tracer(y.owner, s, y.value, y.slot) if type(y) is Tracer and type(s) is type else y
+            Tracer(y.owner, s, y.value, y.slot) if type(y) is Tracer else y
             for y, s in zip(outs, staged.out_sigs, strict=True)
         ]
         return tree.unflatten(staged.out_tree, outs)
@@ -299,7 +299,7 @@ class Jitted(Dispatched):
     def _prepare(self, args: Any, kwargs: Any) -> tuple[list[Any], Staged]:
         """Dynamic leaves, and the program for them: looked up, or traced and kept."""
         leaves, treedef = tree.flatten(self._marked(args, kwargs))
-        leaves = checked(leaves, treedef, f"{self.title}({name_of(self.fun)}): argument ", 1)
+        leaves = checked(leaves, treedef, f"{self.title}({name_of(self.fun)}): argument ", 1, local=True)
         sigs = tuple([signature(x) for x in leaves])
         key = (treedef, sigs, self.static_nums, self.static_names)
         staged = self.cache.get(key)

@@ -123,7 +123,7 @@ class Unroller(Unrolled):
         records = Records(self.k, e)
         marks = swept(e, flags) if self.trusting else swept(e, [False] * len(flags), doubt=False)
         outs: list[Array] = []
-        runs = self.k.variable(self.integer(0)) if records.places else None
+        runs = self.k.variable(self.integer(0)) if len(e.params["sweeps"]) > 1 else None
         for number in range(len(e.params["sweeps"])):
             outs += self.sweep(e, number, xs, flags, marks, records, runs)
         return outs

@@ -12,6 +12,7 @@ import numpy as np
 from .calls import Call, renderer
 from .check import check, checking
 from .errors import Site, user_site
+from .handles import argument, fresh, settled
 from .ir import Atom, Eqn, Jaxpr, Literal, Var
 from .primitive import Primitive
 from .trace import Trace, Tracer, leaked, signature, state, unmasked
@@ -34,15 +35,12 @@ class Builder(Trace):
         self.with_sites = sites
         self.records: list[tuple[Call, list[Atom], list[Var], int]] = []
         self.sites: list[Site | None] = []
-        self.captured: dict[int, tuple[Var, Any]] = {}
+        self.captured: dict[int, tuple[Var, Any, Any]] = {}  # by id: what stands for it, its value, the object
         self.snapshots: dict[int, tuple[Any, np.ndarray]] = {}
 
     def input(self, sig: Signature) -> Tracer:
         """A new input of that signature."""
-        return Tracer(self, sig, Var(aval_of(sig)))
-
-    def constant(self, x: Any) -> Tracer:
-        return Tracer(self, signature_of(x), self.atom(x))
+        return argument(Tracer(self, sig, Var(aval_of(sig))))
 
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         atoms = [x.value if type(x) is Tracer and x.owner is self else self.atom(x) for x in xs]
@@ -59,11 +57,11 @@ class Builder(Trace):
     def atom(self, x: Any) -> Atom:
         """The operand that stands for `x` here: a variable of this program, a captured value, or a literal."""
         if type(x) is Tracer:
+            x = settled(x)
+        if type(x) is Tracer:
             if x.owner is self:
                 return x.value  # type: ignore[no-any-return]
-            if x.owner.done:
-                raise leaked(x)
-            if x.owner.level > self.level:
+            if x.owner.done or x.owner.level > self.level:
                 raise leaked(x)
             return self._capture(x, x.aval)
         aval = aval_of(signature_of(x))
@@ -74,7 +72,7 @@ class Builder(Trace):
     def _capture(self, x: Any, aval: ShapedArray) -> Var:
         found = self.captured.get(id(x))
         if found is None:
-            found = self.captured[id(x)] = (Var(aval), x)
+            found = self.captured[id(x)] = (Var(aval), fresh(x) if type(x) is Tracer else x, x)
         return found[0]
 
     def snapshot(self, x: np.ndarray) -> np.ndarray:
@@ -96,10 +94,10 @@ class Builder(Trace):
         self.done = True
         consts = list(self.captured.values())
         return Jaxpr(
-            [v for v, _ in consts] + [t.value for t in inputs],
+            [v for v, _, _ in consts] + [t.value for t in inputs],
             eqns,
             [env.get(a, a) for a in outputs],
-            [c for _, c in consts],
+            [c for _, c, _ in consts],
             self.sites,
         )
 
@@ -177,15 +175,16 @@ def located() -> Iterator[Callable[[Jaxpr, Eqn], None]]:
 @contextmanager
 def building(builder: Builder) -> Iterator[Builder]:
     """Make a builder take this thread's traced operations."""
-    outer = state.builder
-    state.builder = builder if builder.takes_all else outer
+    outer, trace = state.builder, state.trace
+    if builder.takes_all:
+        state.builder, state.trace, builder.builder = builder, builder, builder
     try:
         with resting_collector():
             yield builder
     except ValueError as error:
         raise unmasked(error) from None
     finally:
-        state.builder = outer
+        state.builder, state.trace = outer, trace
         builder.done = True
 
 
@@ -215,7 +214,8 @@ def trace(
     builder = Builder(name, takes_all=takes_all, sites=sites, body=body)
     with building(builder):
         inputs = [builder.input(s) for s in sigs]
-        outs = [x if type(x) is Tracer else canonical(x) for x in f(*inputs)]
+        given = [argument(fresh(x)) for x in inputs]  # in-place operators give these other values
+        outs = [settled(x) if type(x) is Tracer else canonical(x) for x in f(*given)]
         jaxpr = builder.finish(inputs, outs)
     if checking():
         check(jaxpr)

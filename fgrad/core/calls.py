@@ -153,6 +153,8 @@ class _Renderer:
     trace: Callable[[Callable[..., Sequence[Any]], Sequence[Signature]], tuple[Jaxpr, list[Signature]]]
     simplify: Callable[[Jaxpr], Jaxpr] = staticmethod(lambda jaxpr: jaxpr)
     render: Callable[[Call], Callable[..., Any]]
+    # as `render`, but the function may write into its first operand
+    render_writing: Callable[[Call], Callable[..., Any]]
 
 
 renderer = _Renderer()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import LeafError, message
+from .handles import LOCAL, fresh, settled
 from .trace import Tracer, peek, state
 from .tree import path_of
 from .types import canonical
@@ -46,16 +47,21 @@ class ShapeDtypeStruct:
         return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype.name})"
 
 
-def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0) -> list[Any]:
-    """Leaves as tracers, native arrays or Python scalars; `LeafError` names the path of what is none of these."""
+def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0, local: bool = False) -> list[Any]:
+    """Leaves as tracers, native arrays or Python scalars; `LeafError` names the path of what is none of these.
+
+    `local`: arrays that belong to no trace stay tracers, so that results will be such arrays too.
+    """
     out = []
     for i, x in enumerate(leaves):
         if type(x) is Tracer:
-            out.append(x)
+            out.append(x if local and x.owner is LOCAL else settled(x))
             continue
         try:
             out.append(canonical(x))
         except LeafError as error:
+            if hasattr(type(x), "refuse"):  # what stands for no array says so itself
+                x.refuse()
             raise LeafError(f"{what}{path_of(treedef, i, skip)}: {error}") from None
     return out
 
@@ -96,7 +102,9 @@ class Own:
                 x = np.array(x, order="C")
             self.seen.add(id(x))
             return x
-        if type(x) is Tracer or isinstance(x, np.generic):
+        if type(x) is Tracer:
+            return fresh(x)
+        if isinstance(x, np.generic):
             return x
         return np.asarray(x)[()]
 

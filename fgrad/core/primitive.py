@@ -62,6 +62,8 @@ class Primitive:
     folds: bool = False
     # Operand whose buffer `write` may overwrite with the output, or None.
     overwrites: int | None = None
+    # Operand that `write` takes as anything that NumPy broadcasts to its type, or None.
+    spreads: int | None = None
     # Whether the transpose rule writes into the accumulator it is given instead of adding a whole array to it.
     pulls_in_place: bool = False
     # NumPy's infix operator or ufunc for this primitive, where there is one: renderers use them.
@@ -77,6 +79,8 @@ class Primitive:
     cheap: bool = False
     # Whether its effects may be STAGED: a builder then records it although no operand is traced.
     staged: bool = False
+    # Whether it has one operand and only moves all its elements: the result may be memory of the operand.
+    moves: bool = False
     # Whether it holds programs: see Region.
     region: bool = False
 

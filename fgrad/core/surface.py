@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .calls import Function
-from .trace import STATIC, Tracer, apply, concrete, leaked, signature, state
+from .trace import STATIC, Tracer, apply, concrete, signature, state
 from .types import canonical, signature_of, typed
 
 
@@ -58,7 +58,7 @@ def _unary(function: Function) -> Callable[..., Any]:
             call = calls.get((x.sig,)) or function.call((x.sig,), (), {})
         trace = x.owner
         if trace.done:
-            raise leaked(x)
+            trace = trace.revive(x)
         builder = state.builder
         if builder is not None and builder.level > trace.level:
             trace = builder
@@ -94,13 +94,13 @@ def binary_operator(function: Function) -> Callable[[Any, Any], Any]:
             if type(y) is Tracer:
                 sigs = (x.sig, y.sig)
                 other = y.owner
-                if trace is not other:
+                if trace is not other or trace.done:
                     if other.done:
-                        raise leaked(y)
+                        other = other.revive(y)
+                    if trace.done:
+                        trace = x.owner.revive(x) if x.owner.done else x.owner
                     if other.level > trace.level:
-                        trace, other = other, trace
-                    if other.done:
-                        raise leaked(x)
+                        trace = other
             else:
                 cls = type(y)
                 if cls is float or cls is int:
@@ -127,7 +127,7 @@ def binary_operator(function: Function) -> Callable[[Any, Any], Any]:
                 x, sig = typed(np.asarray(x))
             sigs = (sig, y.sig)
         if trace.done:
-            raise leaked(x if type(x) is Tracer else y)
+            trace = trace.revive(x if type(x) is Tracer else y)
         builder = state.builder
         if builder is not None and builder.level > trace.level:
             trace = builder

@@ -29,9 +29,13 @@ levels = itertools.count(1)
 
 
 class _State(threading.local):
-    """The innermost builder that takes every traced operation of this thread."""
+    """The innermost builder that takes every traced operation of this thread; and the trace that made the last array.
+
+    `trace`: the innermost transformation under way, in which the user's code of this thread runs.
+    """
 
     builder: Any = None
+    trace: Any = None
     # source line of the equation that a pass is rewriting, for what it records
     site: Site | None = None
 
@@ -49,9 +53,12 @@ class Trace:
     outlives = False
     # Whether it records what a loop or a branch will run.
     body = False
+    # The thread's builder and innermost trace when this one was opened.
+    builder: Any = None
+    outer: Any = None
 
     def __init__(self) -> None:
-        self.level = next(levels)
+        self.level: float = next(levels)
         self.done = False
 
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
@@ -74,28 +81,46 @@ class Trace:
         """`apply` to two operands."""
         return self.apply(call, (x, y))
 
-    def constant(self, x: Any) -> Tracer:
-        """A known array, to which nobody else refers, as a tracer of this trace: it may be written into."""
-        raise AssertionError(f"{type(self).__name__} has no constant")
+    def overwrite(self, call: Call, x: Tracer, rest: Sequence[Any]) -> bool:
+        """Let `x`, of this trace, stand for call(x, *rest), written into its memory; False where that cannot be."""
+        return False
+
+    def revive(self, x: Tracer) -> Trace:
+        """The trace of a tracer whose owner is done: it is dead, or a view that has to be read again."""
+        raise leaked(x)
+
+    def begin(self) -> None:
+        """The user's code that follows, in this thread, runs under this trace."""
+        self.builder, self.outer = state.builder, state.trace
+        state.trace = self
+
+    def end(self) -> None:
+        """Undo `begin`; from here on tracers of this trace are dead."""
+        self.done = True
+        if state.trace is self:
+            state.trace = self.outer
 
     @contextmanager
     def open(self) -> Iterator[Any]:
         """The time in which tracers of this trace may be used."""
+        self.begin()
         try:
             yield self
         except ValueError as error:
             raise unmasked(error) from None
         finally:
-            self.done = True
+            self.end()
 
 
 class Tracer:
     """Stands for an array while a function is transformed; it has NumPy's operators, methods and attributes.
 
-    `owner` is its trace, `sig` its signature, `value` what the trace computes with, `slot` the trace's own note.
+    `owner` is its trace, `sig` its signature, `value` what the trace computes with, `slot` the trace's own note. It is
+    a handle: a write gives it another value (see `handles`). `origin`: None for an array of its own, ARGUMENT, WRITTEN,
+    or (parent, call, operands) for a view; `views`: weak references to those of its views that saw the last write.
     """
 
-    __slots__ = ("owner", "sig", "slot", "value")
+    __slots__ = ("__weakref__", "origin", "owner", "sig", "slot", "value", "views")
     __array_priority__ = 1000.0
     __hash__ = None  # type: ignore[assignment]
 
@@ -104,6 +129,8 @@ class Tracer:
         self.sig = sig
         self.value = value
         self.slot = slot
+        self.origin: Any = None
+        self.views: Any = None
 
     @property
     def aval(self) -> ShapedArray:
@@ -160,25 +187,23 @@ class Tracer:
     def __index__(self) -> int:
         return operator.index(concrete(self, "x used as a Python integer", STATIC))
 
-    def __float__(self) -> NoReturn:
-        _refuse(self, "float(x)", _FLOAT)
+    def __float__(self) -> float:
+        return float(_independent(self, "float(x)", _FLOAT))
 
-    def __complex__(self) -> NoReturn:
-        _refuse(self, "complex(x)", _FLOAT)
+    def __complex__(self) -> complex:
+        return complex(_independent(self, "complex(x)", _FLOAT))
 
-    def item(self, *args: Any) -> NoReturn:
-        """Refused: a Python number would carry no derivative."""
-        _refuse(self, "x.item()", _FLOAT)
+    def item(self, *args: Any) -> Any:
+        """An element as a Python number; refused where that would lose its derivative."""
+        return _independent(self, "x.item()", _FLOAT).item(*args)
 
-    def tolist(self) -> NoReturn:
-        """Refused: Python numbers would carry no derivative."""
-        _refuse(self, "x.tolist()", _FLOAT)
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers; refused where that would lose their derivative."""
+        return _independent(self, "x.tolist()", _FLOAT).tolist()
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        value = self.owner.independent(self)
-        if value is not None and not self.owner.done:
-            return np.array(value, dtype)
-        _refuse(self, "an ndarray made of x (np.array, np.asarray, a[i] = x, or a library that is not traced)", _ARRAY)
+        what = "an ndarray made of x (np.array, np.asarray, a[i] = x, or a library that is not traced)"
+        return np.array(_independent(self, what, _ARRAY), dtype)
 
     def __repr__(self) -> str:
         value = peek(self)
@@ -195,9 +220,6 @@ class Tracer:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(message("a traced value cannot be pickled", got=repr(self), do="return it from the function"))
-
-    def __deepcopy__(self, memo: Any) -> Tracer:
-        return self
 
     def block_until_ready(self) -> Tracer:
         """Itself: nothing runs in the background."""
@@ -241,9 +263,17 @@ def concrete(x: Tracer, what: str, do: str) -> Any:
     return value
 
 
+def _independent(x: Tracer, what: str, do: str) -> Any:
+    """The value behind a tracer that may leave its trace; `ConcretizationError` where there is none."""
+    value = x.owner.independent(x)
+    if value is None or x.owner.done:
+        _refuse(x, what, do)
+    return value
+
+
 def _refuse(x: Tracer, what: str, do: str) -> NoReturn:
     if x.owner.done:
-        raise leaked(x)
+        x.owner.revive(x)
     while type(x.owner.peek(x)) is Tracer:
         x = x.owner.peek(x)
     trace = x.owner
@@ -287,7 +317,7 @@ def apply(call: Call, xs: Sequence[Any]) -> Any:
         if type(x) is Tracer:
             t = x.owner
             if t.done:
-                raise leaked(x)
+                t = t.revive(x)
             if top is None or t.level > top.level:
                 top = t
     if top is None:
@@ -303,7 +333,7 @@ def apply_first(call: Call, x: Tracer, y: Any) -> Any:
     """`apply` to two operands of which only the first is traced."""
     trace = x.owner
     if trace.done:
-        raise leaked(x)
+        trace = trace.revive(x)
     builder = state.builder
     if builder is not None and builder.level > trace.level:
         trace = builder

@@ -11,6 +11,7 @@ from .arranging import *  # noqa: F403
 from .calculus import *  # noqa: F403
 from .creation import *  # noqa: F403
 from .dtypes import *  # noqa: F403
+from .in_place import *  # noqa: F403
 from .indexing import *  # noqa: F403
 from .joining import *  # noqa: F403
 from .matrices import *  # noqa: F403

@@ -16,6 +16,7 @@ from .methods import method
 from .promote import broadcast, broadcast_shapes, cast, float_dtype
 from .support import axis_of, inexact, is_traced, strict, traced, where_call
 from .ufuncs import ROUTES, absolute, arctan2, floor_divide, remainder
+from .views import viewing
 
 
 def _run_round(x: Any, decimals: int) -> Any:
@@ -96,7 +97,7 @@ def real(val: Any) -> Any:
     >>> fnp.real(np.array([1 + 2j]))
     array([1.])
     """
-    return _real(val)
+    return _real_view(val)
 
 
 @traced(np.imag)
@@ -107,7 +108,11 @@ def imag(val: Any) -> Any:
     >>> fnp.imag(np.array([1 + 2j]))
     array([2.])
     """
-    return _imag(val)
+    return _imag_view(val) if val.dtype.kind == "c" else _imag(val)
+
+
+_real_view = viewing(_real, lambda x, out: ("real",) if x.dtype.kind == "c" else ("index", ()))
+_imag_view = viewing(_imag, lambda x, out: ("imag",))
 
 
 @traced(np.angle)
@@ -340,12 +345,8 @@ def _builtin_round(self: Any, ndigits: int | None = None) -> Any:
     return _round(self, ndigits)
 
 
-Tracer.real = property(_real, doc="Real part.")  # type: ignore[attr-defined]
-
-
-Tracer.imag = property(_imag, doc="Imaginary part.")  # type: ignore[attr-defined]
-
-
+Tracer.real = property(real.__wrapped__, doc="Real part.")  # type: ignore[attr-defined]
+Tracer.imag = property(imag.__wrapped__, doc="Imaginary part.")  # type: ignore[attr-defined]
 Tracer.__divmod__ = divmod  # type: ignore[attr-defined]
 
 

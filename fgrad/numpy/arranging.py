@@ -11,15 +11,25 @@ from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
 from ..core.surface import surface
 from ..core.trace import Tracer
+from .index_pattern import FULL
 from .promote import broadcast, broadcast_shapes, cast
-from .shapes import broadcast_to, ravel, reshape_call, swapaxes
+from .shapes import broadcast_call, ravel, reshape_view, swapaxes
 from .support import axes_of, axis_of, cut, kept, pick, shape_of, stacked, strict, traced
+from .views import viewing
 
 
 @surface(run=lambda x, axis: np.flip(x, axis))
 def _flip(x: Any, axis: int | tuple[int, ...] | None) -> Any:
     x = strict(x)
     return p.rev(x, axes=axes_of("flip", axis, x.ndim))
+
+
+def _flipping(x: Any, out: Any, axis: Any) -> Any:
+    axes = [a for a in axes_of("flip", axis, x.ndim) if x.shape[a] > 1]
+    return ("index", tuple((n, -1) if a in axes else FULL for a, n in enumerate(x.shape)), [0] * len(axes))
+
+
+_flip_view = viewing(_flip, _flipping)
 
 
 @traced(np.flip)
@@ -30,7 +40,7 @@ def flip(m: Any, axis: Any = None) -> Any:
     >>> fnp.flip([1, 2, 3])
     array([3, 2, 1])
     """
-    return _flip(m, axis)
+    return _flip_view(m, axis)
 
 
 @traced(np.flipud)
@@ -42,7 +52,7 @@ def flipud(m: Any) -> Any:
     array([[3, 4],
            [1, 2]])
     """
-    return _flip(m, 0)
+    return _flip_view(m, 0)
 
 
 @traced(np.fliplr)
@@ -54,7 +64,7 @@ def fliplr(m: Any) -> Any:
     array([[2, 1],
            [4, 3]])
     """
-    return _flip(m, 1)
+    return _flip_view(m, 1)
 
 
 @traced(np.rot90)
@@ -69,12 +79,12 @@ def rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
     first, second = (axis_of("rot90", a, m.ndim) for a in axes)
     k %= 4
     if k == 0:
-        return reshape_call(m, m.shape)
+        return reshape_view(m, m.shape)
     if k == 2:
-        return _flip(m, (first, second))
+        return _flip_view(m, (first, second))
     if k == 1:
-        return swapaxes(_flip(m, second), first, second)
-    return _flip(swapaxes(m, first, second), second)
+        return swapaxes(_flip_view(m, second), first, second)
+    return _flip_view(swapaxes(m, first, second), second)
 
 
 @surface()
@@ -205,7 +215,7 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
     for x, a in zip(lines, places, strict=True):
         full[a] = x.shape[0]
     grids = [x.reshape(kept_only(full, a)) for x, a in zip(lines, places, strict=True)]
-    return tuple(grids) if sparse else tuple(broadcast_to(x, tuple(full)) for x in grids)
+    return tuple(grids) if sparse else tuple(broadcast_call(x, tuple(full)) for x in grids)
 
 
 def kept_only(shape: Sequence[int], axis: int) -> tuple[int, ...]:

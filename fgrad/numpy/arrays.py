@@ -1,4 +1,4 @@
-"""Methods of tracers that NumPy's arrays have and that change them, or read memory that there is none of."""
+"""Methods of NumPy's arrays that tracers cannot have: they change a shape, or read memory that there is none of."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ from typing import Any, NoReturn
 
 from ..core.errors import MutationError, message
 from ..core.trace import Tracer
-from .creation import copy
-
-
-def _fill(self: Any, value: Any) -> None:
-    """Write `value` to every element."""
-    self[...] = value
 
 
 def _refusing(name: str, do: str) -> Any:
@@ -27,7 +21,6 @@ def _refusing(name: str, do: str) -> Any:
 
 _REMEDIES = {
     "resize": "write y = x.reshape(shape) for as many elements, or pad and slice",
-    "put": "write x[indices] = values, or x = x.at[indices].set(values)",
     "setfield": "write x[...] = values",
     "setflags": "leave the flags alone: a traced array has no memory of its own",
     "view": "write x.astype(dtype) for values of another dtype, x.reshape(shape) for another shape",
@@ -38,5 +31,3 @@ _REMEDIES = {
 for _name, _do in _REMEDIES.items():
     if not hasattr(Tracer, _name):
         setattr(Tracer, _name, _refusing(_name, _do))
-Tracer.fill = _fill  # type: ignore[attr-defined]
-Tracer.__copy__ = copy.__wrapped__  # type: ignore[attr-defined]

@@ -1,16 +1,18 @@
 """Arrays made of nothing, of Python lists, or of the shape of another array; diagonals; constants and dtypes.
 
-Inside a trace that records a program (`jit`), `zeros`, `ones`, `full` and `empty` give traced arrays, which may be
-written into; with `like=x`, or as `zeros_like(x)`, they do so wherever `x` is traced.
+Inside a transformation all of them give arrays that traced values may be written into: of the program that `jit`
+records, or known ones, which become traced by such a write. Outside they give ndarrays.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from ..core.handles import copied, local
 from ..core.primitive import registry as p
 from ..core.surface import surface
 from ..core.trace import Tracer, stage
@@ -19,6 +21,17 @@ from .methods import LIKE
 from .promote import broadcast, cast, result_dtype
 from .support import is_traced, shape_of, stacked, strict, traced
 from .ufuncs import divide, multiply, subtract
+
+
+def _locally(numpy: Any) -> Any:
+    """NumPy's function, whose result may be written inside a transformation."""
+
+    @functools.wraps(numpy)
+    def made(*args: Any, **kwargs: Any) -> Any:
+        out = numpy(*args, **kwargs)
+        return (local(out[0]), *out[1:]) if isinstance(out, tuple) else local(out)
+
+    return made
 
 
 @surface(run=lambda x, dtype: _run_astype(x, dtype))
@@ -60,8 +73,9 @@ def array(object: Any, dtype: Any = None, copy: bool = True, order: str = "K", n
     array([1., 6.])
     """
     if not is_traced(object):
-        return np.array(object, dtype, copy=copy, order=order, ndmin=ndmin)  # type: ignore[call-overload]
-    y = _copy(object) if isinstance(object, Tracer) else stacked(object)
+        made = np.array(object, dtype, copy=copy, order=order, ndmin=ndmin)  # type: ignore[call-overload]
+        return made if made is object else local(made)
+    y = _copied(object) if isinstance(object, Tracer) else stacked(object)
     if dtype is not None:
         y = _astype(y, np.dtype(dtype))
     return y if y.ndim >= ndmin else s.reshape_call(y, (1,) * (ndmin - y.ndim) + y.shape)
@@ -75,28 +89,29 @@ def asarray(a: Any, dtype: Any = None, order: str | None = None, *, copy: bool |
     array([1, 2])
     """
     if not is_traced(a):
-        return np.asarray(a, dtype, order=order, copy=copy)  # type: ignore[call-overload]
+        made = np.asarray(a, dtype, order=order, copy=copy)  # type: ignore[call-overload]
+        return made if isinstance(a, np.ndarray) else local(made)
     if isinstance(a, Tracer) and not a.weak_type and not copy and dtype in (None, a.dtype):
         return a
     return array(a, dtype)
 
 
-def _made(value: Any, shape: tuple[int, ...], dtype: np.dtype, like: Any) -> Any:
-    """`value` at a shape: an array of the trace of `like`, or of the program that this thread records, or of NumPy."""
+def _made(value: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    """`value` at a shape."""
     if type(value) is Tracer:
-        return s.broadcast_to(_astype(value, dtype), shape)
+        return s.broadcast_call(_astype(value, dtype), shape)
     if np.ndim(value):
-        full = np.full(shape, value, dtype)
-        return full if like is None else constant(full, like)
-    return filled(np.asarray(value, dtype)[()], shape, like)
+        return local(np.full(shape, value, dtype))
+    # an equation of the program that this thread records, if it records one
+    return local(stage(p.broadcast_in_dim, np.asarray(value, dtype)[()], shape=shape, dims=()))
 
 
 def _creation(name: str, fill: int, example: str) -> Callable[..., Any]:
     def create(shape: Any, dtype: Any = None, order: str = "C", *, device: None = None, like: Any = None) -> Any:
-        return _made(fill, shape_of(shape), np.dtype(dtype or np.float64), like)
+        return _made(fill, shape_of(shape), np.dtype(dtype or np.float64))
 
     return _document(
-        create, name, f"An array {example}, float64 unless a dtype is named; `like`: see the module.", "(2)"
+        create, name, f"An array {example}, float64 unless a dtype is named; `like` changes nothing.", "(2)"
     )
 
 
@@ -130,7 +145,7 @@ def full(
     """
     if not isinstance(fill_value, Tracer):
         fill_value = np.asarray(fill_value)
-    return _made(fill_value, shape_of(shape), np.dtype(dtype or fill_value.dtype), like)
+    return _made(fill_value, shape_of(shape), np.dtype(dtype or fill_value.dtype))
 
 
 LIKE[np.full] = full
@@ -140,7 +155,7 @@ def _likeness(name: str, fill: int) -> Callable[..., Any]:
     def create(
         a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None, device: Any = None
     ) -> Any:
-        return _made(fill, a.shape if shape is None else shape_of(shape), np.dtype(dtype or a.dtype), a)
+        return _made(fill, a.shape if shape is None else shape_of(shape), np.dtype(dtype or a.dtype))
 
     create.__name__ = name
     word = {"zeros_like": "zeros", "ones_like": "ones", "empty_like": "elements that do not matter"}[name]
@@ -150,7 +165,7 @@ def _likeness(name: str, fill: int) -> Callable[..., Any]:
     >>> fnp.{name}(np.zeros(3)).shape
     (3,)
     """
-    return traced(getattr(np, name))(create)
+    return traced(getattr(np, name), run=_locally(getattr(np, name)))(create)
 
 
 zeros_like = _likeness("zeros_like", 0)
@@ -158,7 +173,7 @@ ones_like = _likeness("ones_like", 1)
 empty_like = _likeness("empty_like", 0)
 
 
-@traced(np.full_like)
+@traced(np.full_like, run=_locally(np.full_like))
 def full_like(
     a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
 ) -> Any:
@@ -168,11 +183,10 @@ def full_like(
     >>> fnp.full_like([1.0, 2.0], 7)
     array([7., 7.])
     """
-    like = a if isinstance(a, Tracer) else None
-    return _made(fill_value, np.shape(a) if shape is None else shape_of(shape), np.dtype(dtype or a.dtype), like)
+    return _made(fill_value, np.shape(a) if shape is None else shape_of(shape), np.dtype(dtype or a.dtype))
 
 
-@traced(np.copy, method="copy", run=lambda a, order="K": np.array(a, order=order))
+@traced(np.copy, method="copy", run=_locally(lambda a, order="K": np.array(a, order=order)))
 def copy(a: Any, order: str = "K") -> Any:
     """A copy, which may be written without changing `a`.
 
@@ -180,16 +194,19 @@ def copy(a: Any, order: str = "K") -> Any:
     >>> fnp.copy([1, 2])
     array([1, 2])
     """
-    return _copy(a)
+    return _copied(a)
+
+
+def _copied(x: Tracer) -> Any:
+    return copied(x) if x.ndim else _copy(x)
 
 
 def _known(name: str, text: str, arguments: str) -> Callable[..., Any]:
-    """A function that makes known arrays: NumPy's own; with like=, a traced one."""
-    numpy = getattr(np, name)
+    """A function that makes arrays of what is known: NumPy's own."""
+    numpy = _locally(getattr(np, name))
 
     def create(*args: Any, like: Any = None, **kwargs: Any) -> Any:
-        value = numpy(*args, **kwargs)
-        return value if like is None else constant(value, like)
+        return numpy(*args, **kwargs)
 
     return _document(create, name, text, arguments)
 
@@ -215,10 +232,10 @@ def fromfunction(function: Callable[..., Any], shape: Any, *, dtype: Any = float
     array([[0, 1],
            [1, 2]])
     """
-    return function(*np.indices(shape_of(shape), dtype), **kwargs)
+    return local(function(*np.indices(shape_of(shape), dtype), **kwargs))
 
 
-@traced(np.linspace, sequences=True)
+@traced(np.linspace, sequences=True, run=_locally(np.linspace))
 def linspace(
     start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None, axis: int = 0
 ) -> Any:
@@ -257,7 +274,7 @@ def _integers(*xs: Any) -> bool:
     return all(x.dtype.kind in "biu" for x in xs)
 
 
-@traced(np.logspace, sequences=True)
+@traced(np.logspace, sequences=True, run=_locally(np.logspace))
 def logspace(
     start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0, dtype: Any = None, axis: int = 0
 ) -> Any:
@@ -271,7 +288,7 @@ def logspace(
     return y if dtype is None else _astype(y, np.dtype(dtype))
 
 
-@traced(np.geomspace, sequences=True)
+@traced(np.geomspace, sequences=True, run=_locally(np.geomspace))
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Any:
     """`num` numbers of constant ratio from `start` to `stop`, real and of one sign.
 
@@ -284,17 +301,6 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
     ends = [np.log10(multiply(v, sign)) for v in (start, stop)]
     y = multiply(sign, logspace(*ends, num, endpoint, axis=axis))
     return y if dtype is None else _astype(y, np.dtype(dtype))
-
-
-def filled(value: Any, shape: tuple[int, ...], like: Any = None) -> Any:
-    """The NumPy scalar `value` at a shape: an equation of the program that this thread records, if it records one."""
-    y = stage(p.broadcast_in_dim, value, shape=shape, dims=())
-    return y if like is None or type(y) is Tracer else constant(y, like)
-
-
-def constant(value: Any, like: Tracer) -> Any:
-    """A known array as a traced one of the trace of `like`, so that it may be written into."""
-    return like.owner.constant(value)
 
 
 __all__ = [

@@ -5,21 +5,23 @@ Ints and slices become a window (`dynamic_slice`), index arrays a `gather`; writ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core.calls import LIMIT, Call, Function
 from ..core.errors import DtypeError, OutOfBoundsError, message
+from ..core.handles import STALE, view
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, apply, apply_first, signature
+from ..core.trace import Tracer, apply, apply_first, peek, signature
 from ..core.types import aval_of, canonical
 from ..primitives.family import full, type_of
 from ..primitives.index import inside_bounds
-from .index_pattern import ARRAY, FULL, GAP, INT, NEW, bounds, native, outside, parse
+from .index_pattern import ARRAY, FULL, GAP, INT, NEW, bounds, native, native_write, outside, parse, takes_operand
 from .promote import broadcast, broadcast_shapes, cast
 from .support import stacked
+from .views import extend, path_of, root_of, statics_of
 
 _ZERO = np.int64(0)
 _INT64 = np.dtype(np.int64)
@@ -138,9 +140,12 @@ def _by_mode(at: Layout, mode: str) -> tuple[list[Any], Any]:
     return [p.max(p.min(i, n - 1), 0) for i, n in zip(indices, sizes, strict=True)], None
 
 
-def _read(x: Any, *operands: Any, pattern: tuple[Any, ...], mode: str) -> Any:
-    """x[index]; `mode` "fill" has the value for what lies outside as the first operand."""
+def _read(x: Any, *operands: Any, pattern: tuple[Any, ...], mode: str, path: tuple[Any, ...] = ()) -> Any:
+    """x[index]; `mode` "fill" has the value for what lies outside as the first operand; `path` as in `_write`."""
     x = cast(x, x.dtype)
+    if path:
+        x, operands = _forward(x, path[0], operands)
+        return _read(x, *operands, pattern=pattern, mode=mode, path=path[1:])
     fill, operands = (operands[0], operands[1:]) if mode == "fill" else (None, operands)
     at = Layout(x.shape, pattern, operands)
     y = at.window(x)
@@ -164,11 +169,18 @@ _SCATTERS = {
 _COMBINES = {"multiply": "mul", "divide": "div", "power": "pow", "min": "min", "max": "max"}
 
 
-def _write(x: Any, u: Any, *operands: Any, pattern: tuple[Any, ...], op: str, mode: str) -> Any:
-    """x with u set, added, ... at an index."""
+def _write(
+    x: Any, u: Any, *operands: Any, pattern: tuple[Any, ...], op: str, mode: str, path: tuple[Any, ...] = ()
+) -> Any:
+    """x with u set, added, ... at an index; `path` leads to the view of x that is indexed (see `views`)."""
     x = cast(x, x.dtype)
+    if path:
+        return _through(x, path, operands, lambda y, rest: _write(y, u, *rest, pattern=pattern, op=op, mode=mode))
     _check_update(x, u, op)
     at = Layout(x.shape, pattern, operands)
+    extra = len(u.shape) - len(at.shape)
+    if extra > 0 and op == "set" and u.shape[:extra] == (1,) * extra:  # as in NumPy's assignment
+        u = p.reshape(cast(u, u.dtype), shape=u.shape[extra:])
     u = at.disarrange(broadcast(cast(u, x.dtype), at.shape))
     if op == "subtract":
         u, op = p.neg(u), "add"
@@ -194,6 +206,43 @@ def _write(x: Any, u: Any, *operands: Any, pattern: tuple[Any, ...], op: str, mo
     return at.put(x, getattr(p, _COMBINES[op])(w, factors))
 
 
+def _through(x: Any, path: tuple[Any, ...], operands: Sequence[Any], change: Any) -> Any:
+    """x, of which what `path` leads to is y, with change(y, operands that the path does not take) in its place."""
+    if not path:
+        return change(x, operands)
+    step, rest = path[0], path[1:]
+    y, others = _forward(x, step, operands)
+    y = _through(y, rest, others, change)
+    if step[0] == "transpose":
+        return p.transpose(y, axes=tuple(step[1].index(a) for a in range(x.ndim)))
+    if step[0] == "reshape":
+        return p.reshape(y, shape=x.shape)
+    if step[0] == "real":
+        return p.complex(y, p.imag(x))
+    if step[0] == "imag":
+        return p.complex(p.real(x), y)
+    mine = operands[: len(operands) - len(others)]
+    return _write(x, y, *mine, pattern=step[1], op="set", mode=_checking(step[1]))
+
+
+def _forward(x: Any, step: tuple[Any, ...], operands: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+    """What a step leads to from x, and the operands that it does not take."""
+    if step[0] == "transpose":
+        return p.transpose(x, axes=step[1]), operands
+    if step[0] == "reshape":
+        return p.reshape(x, shape=step[1]), operands
+    if step[0] in ("real", "imag"):
+        return (p.real if step[0] == "real" else p.imag)(x), operands
+    count = sum(map(takes_operand, step[1]))
+    y = _read(x, *operands[:count], pattern=step[1], mode=_checking(step[1]))
+    return y, operands[count:]
+
+
+def _checking(pattern: tuple[Any, ...]) -> str:
+    """The mode of an index by ints and slices, whose only index arrays are traced numbers."""
+    return "raise" if ARRAY in pattern else "promise"
+
+
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
@@ -207,32 +256,96 @@ class _Reads(Function):
     """Calls of x[index]. On arrays, and where no index remains to be checked, NumPy's own indexing runs."""
 
     def _make(self, sigs: tuple[Any, ...], statics: tuple[Any, ...], named: dict[str, Any]) -> Call:
-        call = super()._make(sigs, (), {"pattern": statics[0], "mode": statics[1]})
-        if statics[1] == "promise" and type(sigs[0]) is not type and sigs[0].ndim:
-            return Call("getitem", call.sigs, call.out_sigs, jaxpr=call.jaxpr, run=native(statics[0]))
+        pattern, mode, *path = statics
+        call = super()._make(sigs, (), {"pattern": pattern, "mode": mode, "path": path[0] if path else ()})
+        if path:
+            call.derived["view"] = ("path", (*path[0], ("index", pattern)))
+            return call
+        if mode == "promise" and type(sigs[0]) is not type and sigs[0].ndim:
+            call = Call("getitem", call.sigs, call.out_sigs, jaxpr=call.jaxpr, run=native(pattern))
+        kinds = iter(sigs[1:])
+        arrays = [aval_of(next(kinds)).ndim > 0 for item in pattern if takes_operand(item)]
+        if not any(arrays) and mode in ("promise", "raise") and not any(type(item) is bool for item in pattern):
+            call.derived["view"] = ("index", pattern)
         return call
 
 
 reads = _Reads(_read, None, None, "getitem")
-writes = Function(_write, None, None, "at")
+
+
+class _Writes(Function):
+    """Calls of x with u written at an index. Into memory of its own NumPy's assignment does it."""
+
+    def _make(self, sigs: tuple[Any, ...], statics: tuple[Any, ...], named: dict[str, Any]) -> Call:
+        call = super()._make(sigs, statics, named)
+        if named["op"] == "set" and named["mode"] == "promise" and "path" not in named and type(sigs[0]) is not type:
+            call.derived["write"] = native_write(named["pattern"])
+        return call
+
+
+writes = _Writes(_write, None, None, "at")
+
+
+class _Masks:
+    """A slot for what x[mask] is where the mask is not known, which the module that can write such an x[mask] fills."""
+
+    select: Callable[[Tracer, Tracer], Any]
+
+
+masks = _Masks()
 
 
 def getitem(x: Tracer, index: Any) -> Any:
     """x[index] for a tracer."""
     sig = x.sig
+    if x.owner is STALE:
+        return _getitem_through(x, index)
     cls = type(index)
     if (cls is int or cls is slice) and type(sig) is not type and sig.shape:
         n = sig.shape[0]
         if cls is int:
             if not -n <= index < n:
                 outside(index, 0, sig)
-            return apply_first(_head(sig, INT), x, index + n if index < 0 else index)
+            call, start = _head(sig, INT), index + n if index < 0 else index
+            out = apply_first(call, x, start)
+            return view(x, out, call, (start,)) if sig.ndim > 1 else out
         start, stop, step = bounds(index, n)
         if step == 1 and 0 < stop - start < n:
-            return apply_first(_head(sig, (stop - start, 1)), x, start)
+            call = _head(sig, (stop - start, 1))
+            return view(x, apply_first(call, x, start), call, (start,))
+    if cls is Tracer and index.dtype == np.bool_ and peek(index) is None:
+        return masks.select(x, index)
     pattern, operands, dynamic = parse(aval_of(sig), index)
-    sigs = tuple([int if type(i) is int else signature(i) for i in operands])
-    return _apply((sig, *sigs), (pattern, "raise" if dynamic else "promise"), (x, *operands))
+    return _get(x, (pattern, "raise" if dynamic else "promise"), operands, index)
+
+
+def _get(x: Tracer, statics: tuple[Any, ...], operands: Sequence[Any], index: Any) -> Any:
+    """x at a pattern, in a mode, perhaps behind a path; `index` is what the user wrote."""
+    sigs = (x.sig, *[int if type(i) is int else signature(i) for i in operands])
+    call = reads.calls.get((sigs, statics)) or reads.call(sigs, statics, {})
+    out = apply(call, (x, *operands))
+    return view(x, out, call, operands) if "view" in call.derived and _is_array(out, index) else out
+
+
+def _is_array(out: Any, index: Any) -> bool:
+    """Whether x[index], by ints and slices, is no number: in NumPy an ellipsis makes it an array, also of no axes."""
+    return bool(out.ndim) or index is ... or (type(index) is tuple and any([i is ... for i in index]))
+
+
+def _getitem_through(x: Tracer, index: Any) -> Any:
+    """x[index] of a stale view: read from its base, so that x need not be read whole."""
+    pattern, operands, _ = parse(x.aval, index)
+    basic = not any([type(item) is bool for item in pattern]) and not any([np.ndim(i) for i in operands])
+    root, way = root_of(x)
+    path = path_of(root, way)
+    if path is None or not basic:
+        x.owner.revive(x)
+        return getitem(x, index)
+    extend(path, ("index", pattern), operands, x.ndim)
+    steps, operands = statics_of(path)
+    mode = "raise" if any([type(i) is Tracer for i in operands]) else "promise"
+    statics = (steps[-1][1], mode) if len(steps) == 1 else (steps[-1][1], mode, steps[:-1])
+    return _get(root, statics, operands, index)
 
 
 def _head(sig: Any, pattern: Any) -> Call:
@@ -249,10 +362,6 @@ def _head(sig: Any, pattern: Any) -> Call:
 _HEADS: dict[Any, Call] = {}
 
 
-def _apply(sigs: tuple[Any, ...], statics: tuple[Any, ...], xs: tuple[Any, ...]) -> Any:
-    return apply(reads.calls.get((sigs, statics)) or reads.call(sigs, statics, {}), xs)
-
-
 _MODES = {
     None: "raise", "raise": "raise", "clip": "clip", "wrap": "wrap", "fill": "fill", "drop": "drop", "clamp": "clamp",
     "promise_in_bounds": "promise",
@@ -267,7 +376,8 @@ def _mode(mode: str | None, other: str, same: str) -> str:
     return same if found == other else found
 
 
-def _operand(x: Any) -> Any:
+def operand(x: Any) -> Any:
+    """What a user passes for an array as an operand: a tracer, a native array or a number."""
     if type(x) is Tracer:
         return x
     return canonical(stacked(x) if isinstance(x, list | tuple) else x)
@@ -276,15 +386,15 @@ def _operand(x: Any) -> Any:
 def read(x: Any, index: Any, mode: str | None = None, fill_value: Any = None) -> Any:
     """x[index] for anything, with a choice of what happens outside the array."""
     chosen = _mode(mode, "drop", "fill")
-    x = _operand(x)
+    x = operand(x)
     aval = aval_of(signature(x))
     pattern, operands, dynamic = parse(aval, index, lenient=chosen not in ("raise", "promise"))
     if chosen == "raise" and not dynamic:
         chosen = "promise"
     if chosen == "fill":
-        operands = [blank(aval.dtype) if fill_value is None else _operand(fill_value), *operands]
+        operands = [blank(aval.dtype) if fill_value is None else operand(fill_value), *operands]
     xs = (x, *operands)
-    return _apply(tuple(map(signature, xs)), (pattern, chosen), xs)
+    return apply(reads.call(tuple(map(signature, xs)), (pattern, chosen), {}), xs)
 
 
 def blank(dtype: np.dtype) -> Any:
@@ -299,10 +409,10 @@ def blank(dtype: np.dtype) -> Any:
 def write(x: Any, index: Any, u: Any, op: str, mode: str | None = None) -> Any:
     """x with u set, added, ... at an index; for anything."""
     chosen = _mode(mode, "fill", "drop")
-    x = _operand(x)
+    x = operand(x)
     pattern, operands, dynamic = parse(aval_of(signature(x)), index, lenient=chosen not in ("raise", "promise"))
     if chosen == "raise" and not dynamic:
         chosen = "promise"
-    xs = (x, _operand(u), *operands)
+    xs = (x, operand(u), *operands)
     named = {"pattern": pattern, "op": op, "mode": chosen}
     return apply(writes.call(tuple(map(signature, xs)), (), named), xs)

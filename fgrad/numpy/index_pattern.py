@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..core.errors import ConcretizationError, DtypeError, OutOfBoundsError, message
+from ..core.handles import settled
 from ..core.trace import Tracer, concrete
 from ..core.types import ShapedArray, canonical
 from .support import is_traced, stacked
@@ -25,6 +26,12 @@ FULL = "full"
 NEW = "new"
 ARRAY = "array"
 GAP = "gap"  # an ellipsis of no axes: like any other it separates index arrays
+
+
+def takes_operand(item: Any) -> bool:
+    """Whether an item of a pattern has an operand."""
+    return item not in (FULL, NEW, GAP) and type(item) is not bool
+
 
 _PLAIN = frozenset({int, slice, type(None), type(...)})
 _INVALID = "only integers, slices (`:`), ellipsis (`...`), None and integer or boolean arrays are valid indices"
@@ -82,7 +89,7 @@ def parse(aval: ShapedArray, index: Any, lenient: bool = False) -> tuple[tuple[A
             axis += 1
         elif part.dtype == np.bool_:
             if shape[axis : axis + part.ndim] != part.shape:
-                _mask_differs(part, axis, aval)
+                mask_differs(part, axis, aval)
             operands.extend(part.nonzero())
             pattern.extend([ARRAY] * part.ndim)
             axis += part.ndim
@@ -105,8 +112,11 @@ def _regular(part: Any) -> Any:
     if isinstance(part, list | tuple):
         part = stacked(part) if is_traced(part) else np.asarray(part) if len(part) else np.empty(0, np.int64)
     if type(part) is Tracer:
+        part = settled(part)
+        if type(part) is not Tracer:
+            return _regular(part)
         if part.dtype == np.bool_:
-            part = concrete(part, "x[mask] with a traced mask", _MASK)
+            part = concrete(part, "x[mask] with a traced mask", MASK)
             return bool(part) if np.ndim(part) == 0 else np.asarray(part)
         if part.dtype.kind not in "iu":
             _no_index(part.aval)
@@ -125,7 +135,7 @@ def _regular(part: Any) -> Any:
         _no_index(type(part).__name__)
 
 
-_MASK = (
+MASK = (
     "use fgrad.numpy.where(mask, x, fill), or sums with where=mask; or make the length static: "
     "fgrad.numpy.nonzero(mask, size=n), fgrad.numpy.compress(mask, x, size=n)"
 )
@@ -165,7 +175,8 @@ def outside(i: int, axis: int, aval: ShapedArray) -> NoReturn:
     raise OutOfBoundsError(message(what, got=aval, do=do))
 
 
-def _mask_differs(mask: np.ndarray, axis: int, aval: ShapedArray) -> NoReturn:
+def mask_differs(mask: Any, axis: int, aval: ShapedArray) -> NoReturn:
+    """Raise the error for a mask whose shape is not that of the axes that it stands for."""
     what = f"a boolean index of shape {mask.shape} does not match the axes that it indexes, from axis {axis} on"
     do = "make the mask from the array itself, or skip axes with ':'"
     raise OutOfBoundsError(message(what, got=aval, do=do))
@@ -196,6 +207,25 @@ def native(pattern: Sequence[Any]) -> Callable[..., Any]:
     >>> native((INT, (3, -1)))(np.arange(10).reshape(2, 5), 1, 2)
     array([9, 8, 7])
     """
+    names, index = _source(pattern)
+    return eval(f"lambda x, {', '.join(names)}: x[{index}]", {})  # type: ignore[no-any-return]
+
+
+def native_write(pattern: Sequence[Any]) -> Callable[..., Any]:
+    """NumPy's assignment at a pattern, as a function of the array, the value and the operands.
+
+    >>> native_write((INT, (2, 1)))(np.zeros((2, 3)), 5.0, 1, 0)
+    array([[0., 0., 0.],
+           [5., 5., 0.]])
+    """
+    names, index = _source(pattern)
+    space: dict[str, Any] = {}
+    exec(f"def write(x, u, {', '.join(names)}):\n    x[{index}] = u\n    return x", space)
+    return space["write"]  # type: ignore[no-any-return]
+
+
+def _source(pattern: Sequence[Any]) -> tuple[list[str], str]:
+    """Names of the operands of a pattern, and the index as Python source."""
     names: list[str] = []
     items = []
     for item in pattern:
@@ -210,4 +240,4 @@ def native(pattern: Sequence[Any]) -> Callable[..., Any]:
         length, step = item
         span = (length - 1) * abs(step) + 1 if length else 0
         items.append(f"{i}:{i} + {span}:{step}" if step > 0 else f"{i} + {span - 1}:{i} - 1 if {i} else None:{step}")
-    return eval(f"lambda x, {', '.join(names)}: x[{', '.join(items) or '()'}]", {})  # type: ignore[no-any-return]
+    return names, ", ".join(items) or "()"

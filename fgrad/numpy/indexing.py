@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy import diag_indices, indices, tril_indices, triu_indices
 
-from ..core.errors import DtypeError, MutationError, OutOfBoundsError, ShapeError, message
+from ..core.errors import DtypeError, OutOfBoundsError, ShapeError, message
 from ..core.primitive import registry as p
 from ..core.surface import surface
 from ..core.trace import Tracer, concrete, peek, stage
 from ..primitives.family import type_of
-from .index_calls import getitem, read, write
+from .index_calls import getitem, read
 from .methods import method, routes
 from .promote import broadcast, broadcast_shapes, cast
 from .support import axis_of, is_traced, stacked, strict
@@ -38,18 +38,7 @@ def _contains(x: Tracer, item: Any) -> bool:
     return bool(p.reduce_or(same, axes=tuple(range(same.ndim))))
 
 
-def _set_item(x: Tracer, index: Any, value: Any) -> NoReturn:
-    raise MutationError(
-        message(
-            "x[i] = v cannot write into a traced array",
-            got=f"a traced {x.aval}",
-            do="write x = x.at[i].set(v) (or .add, .multiply, .min, .max), or x = np.where(mask, v, x)",
-        )
-    )
-
-
 Tracer.__getitem__ = getitem  # type: ignore[attr-defined]
-Tracer.__setitem__ = _set_item  # type: ignore[attr-defined]
 Tracer.__iter__ = _iterate  # type: ignore[attr-defined]
 Tracer.__contains__ = _contains  # type: ignore[attr-defined]
 
@@ -63,7 +52,7 @@ def take(
     a: Any,
     indices: Any,
     axis: int | None = None,
-    out: None = None,
+    out: Any = None,
     mode: str | None = None,
     unique_indices: bool = False,
     indices_are_sorted: bool = False,
@@ -79,21 +68,21 @@ def take(
     >>> fnp.take(np.array([1.0, 2.0, 4.0]), [2, 0])
     array([4., 1.])
     """
-    if out is not None:
-        raise MutationError(message("take: out= is not supported", got=type(out).__name__, do="use the returned value"))
-    a, indices = _array(a), _integers(indices)
+    a, indices = as_array(a), as_integers(indices)
     if axis is None:
         a, axis = a.reshape(-1), 0
     axis = axis_of("take", axis, a.ndim)
     return _owned(read(a, (slice(None),) * axis + (indices,), "clamp" if mode == "clip" else mode, fill_value), a)
 
 
-def _array(x: Any) -> Any:
+def as_array(x: Any) -> Any:
+    """A tracer or an ndarray of what may be nested lists."""
     return x if type(x) is Tracer else stacked(x) if is_traced(x) else np.asarray(x)
 
 
-def _integers(x: Any) -> Any:
-    x = _array(x)
+def as_integers(x: Any) -> Any:
+    """Indices as an array; `DtypeError` for what is no integer."""
+    x = as_array(x)
     if x.dtype.kind == "b":
         return cast(x, _INT)
     if x.dtype.kind not in "iu":
@@ -121,13 +110,13 @@ def take_along_axis(
     >>> fnp.take_along_axis(np.array([[3, 1, 2]]), np.array([[1, 2, 0]]), axis=1)
     array([[1, 2, 3]])
     """
-    arr, index = _along("take_along_axis", arr, indices, axis)
+    arr, index = along("take_along_axis", arr, indices, axis)
     return _owned(read(arr, index, mode, fill_value), arr)
 
 
-def _along(name: str, arr: Any, indices: Any, axis: int | None) -> tuple[Any, tuple[Any, ...]]:
-    """The array, and the index of all its axes that `indices` along one of them means."""
-    arr, indices = _array(arr), _integers(indices)
+def along(name: str, arr: Any, indices: Any, axis: int | None) -> tuple[Any, tuple[Any, ...]]:
+    """An array, and the index of all its axes that `indices` along one of them means."""
+    arr, indices = as_array(arr), as_integers(indices)
     if axis is None:
         arr, axis = arr.reshape(-1), 0
     if indices.ndim != arr.ndim:
@@ -154,7 +143,7 @@ def compress(condition: Any, a: Any, axis: int | None = None, *, size: int | Non
     >>> fnp.compress(np.array([False, True, True]), np.array([1.0, 2.0, 3.0]))
     array([2., 3.])
     """
-    a, condition = _array(a), _array(condition)
+    a, condition = as_array(a), as_array(condition)
     if condition.ndim != 1:
         raise ShapeError(message("compress: the condition must have one axis", got=condition.shape, do="ravel it"))
     if axis is None:
@@ -180,7 +169,7 @@ def extract(condition: Any, arr: Any, *, size: int | None = None, fill_value: An
     >>> fnp.extract(np.array([[True, False], [False, True]]), np.array([[1, 2], [3, 4]]))
     array([1, 4])
     """
-    return compress(_array(condition).reshape(-1), arr, size=size, fill_value=fill_value)
+    return compress(as_array(condition).reshape(-1), arr, size=size, fill_value=fill_value)
 
 
 routes(np.extract)(extract)
@@ -221,7 +210,7 @@ def nonzero(a: Any, *, size: int | None = None, fill_value: Any = None) -> tuple
     >>> fnp.nonzero(np.array([0.0, 3.0, 5.0]), size=3, fill_value=-1)
     (array([ 1,  2, -1]),)
     """
-    a = _array(a)
+    a = as_array(a)
     if size is None:
         return np.nonzero(np.atleast_1d(concrete(a, "nonzero(x) without size=", _SIZE) if type(a) is Tracer else a))
     if not a.ndim:
@@ -246,7 +235,7 @@ def flatnonzero(a: Any, *, size: int | None = None, fill_value: Any = None) -> A
     >>> fnp.flatnonzero(np.array([[0, 1], [1, 0]]))
     array([1, 2])
     """
-    return nonzero(_array(a).reshape(-1), size=size, fill_value=fill_value)[0]
+    return nonzero(as_array(a).reshape(-1), size=size, fill_value=fill_value)[0]
 
 
 @routes(np.argwhere)
@@ -258,93 +247,13 @@ def argwhere(a: Any, *, size: int | None = None, fill_value: Any = None) -> Any:
     array([[0, 1],
            [1, 0]])
     """
-    a = _array(a)
+    a = as_array(a)
     if size is None:
         return np.argwhere(concrete(a, "argwhere(x) without size=", _SIZE) if type(a) is Tracer else a)
     if not a.ndim:
         return nonzero(a, size=size, fill_value=fill_value)[0][:, None][:, :0]
     columns = nonzero(a, size=size, fill_value=fill_value)
-    return _array([c for c in columns]).T if not is_traced(columns) else stacked(columns).T
-
-
-# ------------------------------------------------------------------------------------------------- writing, as values
-
-
-def _only_functional(name: str, inplace: bool) -> None:
-    if inplace:
-        raise MutationError(
-            message(f"{name} would write into its argument", do=f"write x = fgrad.numpy.{name}(x, ..., inplace=False)")
-        )
-
-
-def put_along_axis(
-    arr: Any, indices: Any, values: Any, axis: int | None, inplace: bool = True, *, mode: str | None = None
-) -> Any:
-    """numpy.put_along_axis as a value: `arr` with `values` at `indices` along `axis`; needs `inplace=False`.
-
-    `values` broadcasts against `indices`. Raises MutationError unless `inplace=False`, OutOfBoundsError.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.put_along_axis(np.zeros((1, 3)), np.array([[2]]), 5.0, axis=1, inplace=False)
-    array([[0., 0., 5.]])
-    """
-    _only_functional("put_along_axis", inplace)
-    shape = np.shape(arr)
-    arr, index = _along("put_along_axis", arr, indices, axis)
-    return write(arr, index, values, "set", mode).reshape(shape)
-
-
-def fill_diagonal(a: Any, val: Any, wrap: bool = False, *, inplace: bool = True) -> Any:
-    """numpy.fill_diagonal as a value: `a` with `val` on its main diagonal; needs `inplace=False`.
-
-    `a` has two axes, or more of equal sizes; `val` is repeated along the diagonal; `wrap` goes on below tall matrices.
-    Raises MutationError unless `inplace=False`, ShapeError.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.fill_diagonal(np.zeros((2, 2)), [1.0, 2.0], inplace=False)
-    array([[1., 0.],
-           [0., 2.]])
-    """
-    _only_functional("fill_diagonal", inplace)
-    a, val = _array(a), _array(val)
-    if a.ndim < 2 or (a.ndim > 2 and len(set(a.shape)) > 1):
-        raise ShapeError(message("fill_diagonal: needs two axes, or more of equal sizes", got=a.shape, do="reshape it"))
-    step = 1 + int(np.sum(np.cumprod(a.shape[:0:-1])))
-    end = a.shape[1] * a.shape[1] if a.ndim == 2 and not wrap else a.size
-    where = np.arange(0, min(end, a.size), step)
-    values = take(val.reshape(-1), np.arange(where.size) % max(val.size, 1)) if val.ndim else val
-    return write(a.reshape(-1), where, values, "set").reshape(a.shape)
-
-
-def put(a: Any, ind: Any, v: Any, mode: str | None = None, *, inplace: bool = True) -> Any:
-    """numpy.put as a value: `a` with `v`, repeated as needed, at flat positions `ind`; needs `inplace=False`.
-
-    Raises MutationError unless `inplace=False`, OutOfBoundsError.
-
-    >>> from fgrad import numpy as fnp
-    >>> fnp.put(np.zeros(3), [0, 2], [1.0, 2.0], inplace=False)
-    array([1., 0., 2.])
-    """
-    _only_functional("put", inplace)
-    a, ind, v = _array(a), _integers(ind).reshape(-1), _array(v).reshape(-1)
-    values = take(v, np.arange(ind.size) % max(v.size, 1))
-    return write(a.reshape(-1), ind, values, "set", "clamp" if mode == "clip" else mode).reshape(a.shape)
-
-
-def _in_place(name: str) -> Any:
-    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
-        raise MutationError(
-            message(
-                f"np.{name} cannot write into a traced array, nor traced values into an ndarray",
-                do="write x = x.at[i].set(v), or x = np.where(mask, v, x)",
-            )
-        )
-
-    return refuse
-
-
-for _name in ("put", "put_along_axis", "fill_diagonal", "place", "putmask", "copyto"):
-    routes(getattr(np, _name))(_in_place(_name))
+    return as_array([c for c in columns]).T if not is_traced(columns) else stacked(columns).T
 
 
 # ---------------------------------------------------------------------------------------------------- index constants
@@ -394,10 +303,10 @@ def ix_(*args: Any) -> tuple[Any, ...]:
     """
     out = []
     for k, sequence in enumerate(args):
-        x = _array(sequence)
+        x = as_array(sequence)
         if x.ndim != 1:
             raise ShapeError(message("ix_: each sequence must have one axis", got=x.shape, do="ravel it"))
-        x = flatnonzero(x) if x.dtype == np.bool_ else _integers(x)
+        x = flatnonzero(x) if x.dtype == np.bool_ else as_integers(x)
         out.append(x.reshape((1,) * k + (-1,) + (1,) * (len(args) - k - 1)))
     return tuple(out)
 
@@ -414,7 +323,7 @@ def unravel_index(indices: Any, shape: int | Sequence[int]) -> tuple[Any, ...]:
     (np.int64(1), np.int64(2))
     """
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape)
-    indices = _integers(indices)
+    indices = as_integers(indices)
     known = peek(indices)
     if known is not None:
         try:
@@ -429,7 +338,7 @@ def unravel_index(indices: Any, shape: int | Sequence[int]) -> tuple[Any, ...]:
 
 
 __all__ = [
-    "argwhere", "compress", "diag_indices", "diag_indices_from", "extract", "fill_diagonal", "flatnonzero", "indices",
-    "ix_", "nonzero", "put", "put_along_axis", "take", "take_along_axis", "tril_indices", "tril_indices_from",
-    "triu_indices", "triu_indices_from", "unravel_index",
+    "argwhere", "compress", "diag_indices", "diag_indices_from", "extract", "flatnonzero", "indices", "ix_", "nonzero",
+    "take", "take_along_axis", "tril_indices", "tril_indices_from", "triu_indices", "triu_indices_from",
+    "unravel_index",
 ]  # fmt: skip

@@ -12,8 +12,10 @@ from ..core.primitive import registry as p
 from ..core.surface import surface
 from ..core.trace import Tracer
 from . import shapes as s
+from .index_pattern import FULL
 from .promote import cast, result_dtype
 from .support import axis_of, is_traced, part, pick, shape_of, stack_call, stacked, strict, traced
+from .views import viewing
 
 
 def _array(x: Any) -> Any:
@@ -170,7 +172,16 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     else:
         cuts = [slice(None, c).indices(n)[1] for c in shape_of(indices_or_sections)]
         starts, ends = [0, *cuts], [*cuts, n]
-    return [part(ary, axis, a, max(a, b)) for a, b in zip(starts, ends, strict=True)]
+    return [_part_view(ary, axis, a, max(a, b)) for a, b in zip(starts, ends, strict=True)]
+
+
+def _cutting(x: Any, out: Any, axis: int, start: int, stop: int) -> Any:
+    whole = out.shape == x.shape
+    pattern = [FULL if whole or a != axis else (stop - start, 1) for a in range(x.ndim)]
+    return ("index", tuple(pattern), [] if whole else [start])
+
+
+_part_view = viewing(part, _cutting)
 
 
 @traced(np.split)
@@ -247,7 +258,7 @@ def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
     """
     axis = axis_of("unstack", axis, x.ndim)
     rest = (*x.shape[:axis], *x.shape[axis + 1 :])
-    return tuple(s.reshape_call(part(x, axis, i, i + 1), rest) for i in range(x.shape[axis]))
+    return tuple(s.reshape_view(_part_view(x, axis, i, i + 1), rest) for i in range(x.shape[axis]))
 
 
 @traced(np.append, sequences=True)

@@ -13,6 +13,7 @@ from .creation import astype, ones_like
 from .shapes import broadcast_to
 from .support import axis_of, strict, traced, where_call, window
 from .ufuncs import multiply
+from .views import viewing
 
 
 @surface(run=lambda x, k: np.diag(x, k).copy())
@@ -59,7 +60,7 @@ def diag(v: Any, k: int = 0) -> Any:
         raise ShapeError(
             message("diag: needs a vector or a matrix", got=f"shape {v.shape}", do="use diagonal for more axes")
         )
-    return _diag_with(v, k) if v.ndim == 1 else _diag_of(v, k)
+    return _diag_with(v, k) if v.ndim == 1 else _diag_view(v, k)
 
 
 @traced(np.diagflat)
@@ -84,6 +85,11 @@ def _diagonal(x: Any, k: int, axis1: int, axis2: int) -> Any:
     return _diagonal_of(strict(x), k, first, second)
 
 
+# read-only, as NumPy's
+_diag_view = viewing(_diag_of, lambda x, out, *statics: None)
+_diagonal_view = viewing(_diagonal, lambda x, out, *statics: None)
+
+
 @traced(np.diagonal, method="diagonal")
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """Elements of the diagonal `offset` of two axes, along a new last axis.
@@ -92,7 +98,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     >>> fnp.diagonal([[1, 2], [3, 4]])
     array([1, 4])
     """
-    return _diagonal(a, offset, axis1, axis2)
+    return _diagonal_view(a, offset, axis1, axis2)
 
 
 @traced(np.vander)

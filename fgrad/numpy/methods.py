@@ -68,6 +68,9 @@ def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any
         return ROUTES[ufunc](*inputs)
     out = kwargs.pop("out", None)
     if out is not None and any(o is not None for o in (out if isinstance(out, tuple) else (out,))):
+        if method != "at" and isinstance(out, tuple) and len(out) == 1 and type(out[0]) is Tracer:
+            casting = kwargs.pop("casting", "same_kind")
+            return out[0]._receive(getattr(ufunc, method)(*inputs, **kwargs), f"np.{ufunc.__name__}(out=x)", casting)
         raise MutationError(
             message(
                 f"np.{ufunc.__name__} cannot write a traced result into an ndarray "
@@ -114,6 +117,9 @@ def _array_function(self: Any, func: Any, types: Any, args: Any, kwargs: Any) ->
         if func in LIKE:
             return LIKE[func](*args, like=self, **kwargs)
         raise _unsupported(f"np{func.__module__.removeprefix('numpy')}.{func.__name__}")
+    if type(kwargs.get("out")) is Tracer:
+        out = kwargs.pop("out")
+        return out._receive(f(*args, **kwargs), f"np.{func.__name__}(out=x)")
     if kwargs.get("out") is not None:
         raise MutationError(
             message(
@@ -137,7 +143,7 @@ def _unsupported(what: str) -> TypeError:
     if what.startswith("scipy."):
         do = f"use fgrad.{what} if it is there, or {do}"
     elif what.endswith(".at"):
-        do = "use x.at[i].add(v) and its relatives (fgrad.at(x)[i].add(v) for ndarrays)"
+        do = "use those of add, subtract, multiply, divide, power, minimum and maximum; or x[i] = v"
     return MissingRuleError(message(f"{what} has no traced version", do=do))
 
 

@@ -12,18 +12,20 @@ from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
 from ..core.surface import surface
 from ..core.trace import Tracer
+from .index_pattern import FULL, INT, NEW
 from .promote import broadcast, broadcast_shapes
 from .support import axes_of, axis_of, shape_of, strict, traced
 from .ufuncs import ROUTES
+from .views import viewing
 
 
-def _run_reshape(x: Any, shape: tuple[int, ...], order: str = "C") -> Any:
-    y = (x if type(x) is np.ndarray else np.asarray(x)).reshape(shape, order=order)
+def _run_reshape(x: Any, shape: tuple[int, ...]) -> Any:
+    y = (x if type(x) is np.ndarray else np.asarray(x)).reshape(shape)
     return y if y.ndim else y[()]
 
 
 @surface(run=_run_reshape)
-def reshape_call(x: Any, shape: tuple[int, ...], order: str = "C") -> Any:
+def reshape_call(x: Any, shape: tuple[int, ...]) -> Any:
     """The elements under another shape, of which one size may be -1."""
     x = strict(x)
     if -1 in shape:
@@ -37,8 +39,6 @@ def reshape_call(x: Any, shape: tuple[int, ...], order: str = "C") -> Any:
                 )
             )
         shape = tuple(x.size // known if n == -1 else n for n in shape)
-    if order == "F":
-        return _reversed_axes(p.reshape(_reversed_axes(x), shape=shape[::-1]))
     return p.reshape(x, shape=shape)
 
 
@@ -72,8 +72,31 @@ def _run_broadcast(x: Any, shape: tuple[int, ...]) -> Any:
 
 
 @surface(run=_run_broadcast)
-def _broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
+def broadcast_call(x: Any, shape: tuple[int, ...]) -> Any:
+    """`x` repeated to a shape."""
     return broadcast(strict(x), shape)
+
+
+def _reshaping(x: Any, out: Any, *statics: Any) -> Any:
+    """The step of a reshape; one that inserts or drops axes of size 1 only is an index."""
+    if [n for n in x.shape if n != 1] != [n for n in out.shape if n != 1]:
+        return ("reshape", out.shape)
+    pattern: list[Any] = []
+    new = list(out.shape)
+    for n in x.shape:
+        while n != 1 and new.pop(0) == 1:
+            pattern.append(NEW)
+        pattern.append(INT if n == 1 else FULL)
+    return ("index", (*pattern, *[NEW] * len(new)), [0] * pattern.count(INT))
+
+
+def _permuting(x: Any, out: Any, axes: Any = None) -> Any:
+    return ("transpose", tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes))
+
+
+reshape_view = viewing(reshape_call, _reshaping)
+transpose_view = viewing(transpose_call, _permuting)
+broadcast_view = viewing(broadcast_call, lambda x, out, shape: None)
 
 
 @traced(np.reshape)
@@ -87,9 +110,10 @@ def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
     array([[0, 1],
            [2, 3]])
     """
+    shape = shape_of(shape)
     if order == "C" or order == "A":
-        return reshape_call(a, shape_of(shape))
-    return reshape_call(a, shape_of(shape), order)
+        return reshape_view(a, shape)
+    return transpose_view(reshape_view(transpose_view(a), shape[::-1]))
 
 
 def _method_reshape(self: Any, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
@@ -109,8 +133,9 @@ def ravel(a: Any, order: str = "C") -> Any:
 
 
 def _method_flatten(self: Any, order: str = "C") -> Any:
-    """All elements in one axis."""
-    return ravel(self, order)
+    """A copy of all elements in one axis."""
+    x = self if order in "CA" else transpose_call(self)
+    return reshape_call(x, (-1,) if self.size else (0,))
 
 
 @traced(np.transpose, np.permute_dims)
@@ -123,7 +148,7 @@ def transpose(a: Any, axes: Sequence[int] | None = None) -> Any:
     >>> fnp.transpose(np.zeros((2, 3, 4)), (2, 0, 1)).shape
     (4, 2, 3)
     """
-    return transpose_call(a) if axes is None else transpose_call(a, tuple(axes))
+    return transpose_view(a) if axes is None else transpose_view(a, tuple(axes))
 
 
 permute_dims = transpose
@@ -132,8 +157,8 @@ permute_dims = transpose
 def _method_transpose(self: Any, *axes: Any) -> Any:
     """The axes in another order: x.transpose(), x.transpose(1, 0) or x.transpose((1, 0))."""
     if not axes or axes == (None,):
-        return transpose_call(self)
-    return transpose_call(self, tuple(axes[0]) if isinstance(axes[0], tuple | list) else axes)
+        return transpose_view(self)
+    return transpose_view(self, tuple(axes[0]) if isinstance(axes[0], tuple | list) else axes)
 
 
 @traced(np.matrix_transpose)
@@ -162,7 +187,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     order = list(range(a.ndim))
     i, j = axis_of("swapaxes", axis1, a.ndim), axis_of("swapaxes", axis2, a.ndim)
     order[i], order[j] = j, i
-    return transpose_call(a, tuple(order))
+    return transpose_view(a, tuple(order))
 
 
 @traced(np.moveaxis)
@@ -189,7 +214,7 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     order = [i for i in range(a.ndim) if i not in froms]
     for to, source_axis in sorted(zip(tos, froms, strict=True)):
         order.insert(to, source_axis)
-    return transpose_call(a, tuple(order))
+    return transpose_view(a, tuple(order))
 
 
 @traced(np.rollaxis)
@@ -220,7 +245,7 @@ def squeeze(a: Any, axis: Any = None) -> Any:
         raise ShapeError(
             message(f"squeeze: axis {axis} has not size 1", got=f"shape {a.shape}", do="name axes of size 1 only")
         )
-    return reshape_call(a, tuple(n for i, n in enumerate(a.shape) if i not in axes))
+    return reshape_view(a, tuple(n for i, n in enumerate(a.shape) if i not in axes))
 
 
 @traced(np.expand_dims)
@@ -234,7 +259,7 @@ def expand_dims(a: Any, axis: Any) -> Any:
     axis = tuple(axis) if isinstance(axis, tuple | list) else (axis,)
     axes = axes_of("expand_dims", axis, a.ndim + len(axis))
     sizes = iter(a.shape)
-    return reshape_call(a, tuple(1 if i in axes else next(sizes) for i in range(a.ndim + len(axis))))
+    return reshape_view(a, tuple(1 if i in axes else next(sizes) for i in range(a.ndim + len(axis))))
 
 
 @traced(np.broadcast_to)
@@ -248,7 +273,7 @@ def broadcast_to(array: Any, shape: Any) -> Any:
     array([[1, 2],
            [1, 2]])
     """
-    return _broadcast_to(array, shape_of(shape))
+    return broadcast_view(array, shape_of(shape))
 
 
 @traced(np.broadcast_arrays, sequences=True)
@@ -260,7 +285,7 @@ def broadcast_arrays(*args: Any) -> tuple[Any, ...]:
     [(2, 3), (2, 3)]
     """
     shape = broadcast_shapes(*[np.shape(x) for x in args])
-    return tuple(_broadcast_to(x, shape) if isinstance(x, Tracer) else np.broadcast_to(x, shape) for x in args)
+    return tuple(broadcast_view(x, shape) if isinstance(x, Tracer) else np.broadcast_to(x, shape) for x in args)
 
 
 def _at_least(ndim: int, f: Any, place: Any) -> Any:
@@ -269,7 +294,7 @@ def _at_least(ndim: int, f: Any, place: Any) -> Any:
         for x in arys:
             shape = np.shape(x)
             results.append(
-                f(x) if not isinstance(x, Tracer) else x if len(shape) >= ndim else reshape_call(x, place(shape))
+                f(x) if not isinstance(x, Tracer) else x if len(shape) >= ndim else reshape_view(x, place(shape))
             )
         return results[0] if len(results) == 1 else tuple(results)
 
@@ -296,7 +321,7 @@ ROUTES[np.shape], ROUTES[np.ndim], ROUTES[np.size] = (
 Tracer.reshape = _method_reshape  # type: ignore[attr-defined]
 Tracer.flatten = _method_flatten  # type: ignore[attr-defined]
 Tracer.transpose = _method_transpose  # type: ignore[attr-defined]
-Tracer.T = property(transpose_call, doc="The axes in reverse order.")  # type: ignore[attr-defined]
+Tracer.T = property(transpose_view, doc="The axes in reverse order.")  # type: ignore[attr-defined]
 Tracer.mT = property(ROUTES[np.matrix_transpose], doc="The last two axes swapped.")  # type: ignore[attr-defined]
 
 __all__ = [

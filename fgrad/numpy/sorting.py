@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from ..core.errors import MutationError, ShapeError, message
+from ..core.errors import ShapeError, message
 from ..core.primitive import registry as p
 from ..core.surface import surface
 from ..core.trace import Tracer, concrete
@@ -130,23 +130,6 @@ routes(np.partition)(partition)
 routes(np.argpartition)(argpartition)
 Tracer.argsort = argsort  # type: ignore[attr-defined]
 Tracer.argpartition = argpartition  # type: ignore[attr-defined]
-
-
-def _in_place(name: str) -> Any:
-    def refuse(self: Tracer, *args: Any, **kwargs: Any) -> NoReturn:
-        raise MutationError(
-            message(
-                f"x.{name}() would sort a traced array in place",
-                got=f"a traced {self.aval}",
-                do=f"write y = fgrad.numpy.{name}(x)",
-            )
-        )
-
-    return refuse
-
-
-Tracer.sort = _in_place("sort")  # type: ignore[attr-defined]
-Tracer.partition = _in_place("partition")  # type: ignore[attr-defined]
 
 
 @traced(np.sort_complex)

@@ -9,12 +9,12 @@ import numpy as np
 
 from ..core.builder import trace
 from ..core.calls import Call
+from ..core.handles import argument, fresh
 from ..core.ir import Jaxpr
-from ..core.trace import Trace, Tracer, apply, signature
+from ..core.trace import Trace, Tracer, apply
 from ..core.types import aval_of
 from .interpret import interpret, strict_values
 from .rules import rule_of
-from .transpose import zeros
 
 
 class Dual(Trace):
@@ -25,11 +25,7 @@ class Dual(Trace):
 
     def input(self, x: Any, sig: Any, tangent: Any) -> Tracer:
         """A tracer of the value `x` with a tangent of its type."""
-        return Tracer(self, sig, x, tangent)
-
-    def constant(self, x: Any) -> Tracer:
-        sig = signature(x)
-        return self.input(x, sig, zeros(aval_of(sig)))
+        return argument(Tracer(self, sig, x, tangent))
 
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         mask, values, tangents = 0, [], []
@@ -45,6 +41,7 @@ class Dual(Trace):
             region: Any = call.primitive
             values = strict_values(values, map(aval_of, call.sigs))
             outs, out_tangents = region.jvp(tangents, *values, **call.params)
+            outs = [fresh(y) if type(y) is Tracer else y for y in outs]
             found = dict(enumerate(out_tangents))
         else:
             rule = rule_of(call, mask)

@@ -16,9 +16,10 @@ import numpy as np
 from ..core.builder import same_bytes, trace
 from ..core.calls import Call
 from ..core.effects import KEPT
+from ..core.handles import argument, fresh, settled, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
-from ..core.trace import Trace, Tracer, apply, levels, signature
+from ..core.trace import Trace, Tracer, apply, levels
 from ..core.types import aval_of
 from .interpret import interpret, strict_values
 from .quiet import quietly
@@ -60,13 +61,10 @@ class Tape(Trace):
             x = self.own(x)
         elif type(x) is Tracer:
             self.nested = True
+            x = fresh(x)
         slot = self.count
         self.count = slot + 1
-        return Tracer(self, sig, x, slot)
-
-    def constant(self, x: Any) -> Tracer:
-        self.count += 1
-        return Tracer(self, signature(x), x, self.count - 1)
+        return argument(Tracer(self, sig, x, slot))
 
     def own(self, x: np.ndarray) -> np.ndarray:
         """`x` such that later writes to the user's array do not change it."""
@@ -86,7 +84,7 @@ class Tape(Trace):
 
     def close(self) -> None:
         """End of recording: tracers are dead from here, and locked arrays are the user's again."""
-        self.done = True
+        self.end()
         if self.locked:
             for x in self.locked:
                 unlock(x)
@@ -105,7 +103,7 @@ class Tape(Trace):
                     values.append(x.value)
                 else:
                     nested = True
-                    values.append(x)
+                    values.append(fresh(x) if self.outlives else x)
             else:
                 values.append(x)
             bit <<= 1
@@ -183,6 +181,35 @@ class Tape(Trace):
         self.count = slot + 1
         return Tracer(self, call.out_sigs[0], out, slot)
 
+    def overwrite(self, call: Call, x: Tracer, rest: Sequence[Any]) -> bool:
+        if type(x.value) is not np.ndarray:
+            return False
+        mask, bit = 1, 2
+        slots, values = [x.slot], [None]
+        for r in rest:
+            if type(r) is Tracer:
+                if r.owner is self:
+                    mask |= bit
+                    slots.append(r.slot)
+                    r = r.value
+                else:
+                    r = settled(r)
+                if type(r) is Tracer:
+                    return False
+            values.append(r)
+            bit <<= 1
+        rule = call.rules.get(mask) or rule_of(call, mask)
+        if rule.out_active != (0,) or any([i == 0 or i >= len(values) for i in rule.save]):
+            return False
+        x.value = written(x, call, values[1:])
+        saved = rule.pick(values)
+        if rule.copy:
+            saved = self._owned(rule, saved)
+        x.slot = self.count
+        self.entries.append((rule, slots, saved, x.slot))
+        self.count += 1
+        return True
+
     def _owned(self, rule: Rule, saved: Sequence[Any]) -> Sequence[Any]:
         """Saved values of which the user's own arrays are snapshots."""
         if len(saved) == 1:
@@ -207,6 +234,7 @@ class Tape(Trace):
         out_indices = tuple(k for k, a in enumerate(out_active) if a)
         entry = RegionEntry(linear, out_indices)
         out_slots = []
+        outs = [fresh(y) if type(y) is Tracer else y for y in outs]
         for k in out_indices:
             outs[k] = Tracer(self, call.out_sigs[k], outs[k], self.count)
             out_slots.append(self.count)
@@ -261,6 +289,8 @@ class Tape(Trace):
                         owned[slots[0]] = fresh[0]
                         continue
                 else:
+                    if rule.consumes and not owned[out]:
+                        ct = np.array(ct)
                     results, targets, fresh = self._pull_one(rule, slots, saved, ct, cts, owned, optimistic)
             else:
                 given = {k: cts[s] for k, s in zip(rule.out_active, out, strict=True) if cts[s] is not None}
@@ -309,10 +339,10 @@ class Tape(Trace):
                 rule.adding = rule.pull_function((0,), (0,), True).function
                 rule.function = rule.pull_function((0,), (), True).function
             return self._pull_into(rule, slots, saved, [ct], (0,), cts, owned, optimistic)
-        f = rule.pull_function((0,), (), optimistic)
+        f = rule.pull_function((0,), (), optimistic, rule.consumes)
         if len(f.present) < len(slots):
             return f.function(*saved, ct), [slots[k] for k in f.present], f.fresh
-        if optimistic:
+        if optimistic and not rule.consumes:
             rule.function, rule.fresh = f.function, f.fresh
         return f.function(*saved, ct), slots, f.fresh
 
@@ -444,6 +474,7 @@ def linear_parts(jaxpr: Jaxpr, active: Sequence[bool]) -> tuple[Jaxpr, Jaxpr, in
         inside = [tape.input(x, x.sig) if a else x for x, a in zip(xs, active, strict=True)]
         outs = interpret(jaxpr, inside)
         tape.close()
+        outs = [settled(y) if type(y) is Tracer else y for y in outs]
         slots = [y.slot if type(y) is Tracer and y.owner is tape else None for y in outs]
         values = [y.value if s is not None else y for y, s in zip(outs, slots, strict=True)]
 

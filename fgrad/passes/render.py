@@ -30,7 +30,7 @@ LARGE = 1024  # elements: below, a fresh NumPy result is cheaper than `out=`
 
 
 class Rendered:
-    """A rendered program: `function`, `source`, which results are `fresh` (own their memory) and `present`."""
+    """A rendered program: `function`, `source`, which results are `fresh` (nothing shares their memory), `present`."""
 
     __slots__ = ("fresh", "function", "present", "source")
 
@@ -51,11 +51,11 @@ class _Renderer:
         self.names: dict[Var, str] = {}
         self.compact: dict[Var, tuple[int, ...]] = {}
         self.root: dict[Var, Var] = {}  # whose memory a variable may share
+        self.sharing: dict[Var, list[Var]] = {}  # of a root, the variables that may share its memory
         self.writable: set[Var] = {jaxpr.inputs[i] for i in owned}
         self.zeros: set[Var] = set()  # compact variables that are all zero
         self.uses: Counter[Var] = Counter(a for e in jaxpr.eqns for a in e.inputs if type(a) is Var)
         self.uses.update(a for a in jaxpr.outputs if type(a) is Var)
-        self.shares: Counter[Var] = Counter()  # live names that share a root's memory
 
     def bind(self, stem: str, value: Any) -> str:
         name = f"{stem}{len(self.space)}"
@@ -86,18 +86,40 @@ class _Renderer:
             else:
                 self.lines.append(f"{name} = {self.bind('full', filler(a.type))}({name})")
             del self.compact[a]
-            self.root[a] = a
-            self.writable.add(a)
+            self.own(a)
         return name
 
     def loose(self, a: Any) -> str:
         return self.literal(a) if type(a) is Literal else self.name(a)
 
-    def dying(self, a: Any) -> bool:
-        """Whether `a` is a buffer of this function whose last reader is the present equation."""
+    def dying(self, a: Any, part: bool = False) -> bool:
+        """Whether the memory of `a` belongs to this function and is read for the last time by the present equation.
+
+        `part`: the equation writes into part of it: what else reads it may be a copy, if it is much smaller, and it
+        may itself be part of what is larger.
+        """
         if type(a) is not Var or self.uses[a] != 1 or a in self.compact:
             return False
-        return a in self.writable and self.root.get(a, a) is a and self.shares[a] == 0
+        root = self.root.get(a, a)
+        if root not in self.writable or (not part and a.type.size != root.type.size):
+            return False
+        others = [
+            v for v in (root, *self.sharing.get(root, ())) if v is not a and self.uses[v] and self.rooted(v, root)
+        ]
+        if others and (not part or root in others or 2 * sum([v.type.size for v in others]) > root.type.size):
+            return False
+        for v in others:
+            self.lines.append(f"{self.names[v]} = {self.names[v]}.copy()")
+            self.own(v)
+        return True
+
+    def rooted(self, v: Var, root: Var) -> bool:
+        return self.root.get(v, v) is root
+
+    def own(self, v: Var) -> None:
+        """From here on `v` has memory of its own."""
+        self.root[v] = v
+        self.writable.add(v)
 
     def equation(self, e: Eqn) -> None:
         p = e.primitive
@@ -123,12 +145,13 @@ class _Renderer:
             if type(e.inputs[0]) is Var:
                 self.alias(out, e.inputs[0])
             return
-        operands = [self.full(a) for a in e.inputs]
         k = p.overwrites
-        if k is not None and self.dying(e.inputs[k]):
+        writes = k is not None and self.dying(e.inputs[k], part=True)
+        operands = [self.loose(a) if writes and i == p.spreads else self.full(a) for i, a in enumerate(e.inputs)]
+        if writes:
             out, call = e.outputs[0], self.bind(p.name + "_write", p.writer(*types, **e.params))
             self.lines.append(f"{self.name(out)} = {call}({', '.join(operands)})")
-            self.writable.add(out)
+            self.alias(out, e.inputs[k])  # type: ignore[arg-type, index]
             return
         kernel = self.bind(p.name, primitive_call(p, tuple(types), e.params).run)
         left = ", ".join(self.name(v) for v in e.outputs)
@@ -138,12 +161,10 @@ class _Renderer:
             f"{left} = {kernel}({', '.join(operands)})" if e.outputs else f"{kernel}({', '.join(operands)})"
         )
         for v in e.outputs:
-            if p.aliases:
-                for a in e.inputs:
-                    if type(a) is Var:
-                        self.alias(v, a)
+            if p.aliases and type(e.inputs[0]) is Var:
+                self.alias(v, e.inputs[0])
             else:
-                self.writable.add(v)
+                self.own(v)
 
     def elementwise(self, e: Eqn, operands: Sequence[str], shape: tuple[int, ...]) -> None:
         p, out = e.primitive, e.outputs[0]
@@ -154,7 +175,7 @@ class _Renderer:
             for a, source in zip(e.inputs, operands, strict=True):
                 if type(a) is Var and self.dying(a) and a.type == out.type and list(e.inputs).count(a) == 1:
                     self.lines.append(f"{name} = {self.bind(p.name, ufunc)}({', '.join(operands)}, out={source})")
-                    self.writable.add(out)
+                    self.alias(out, a)
                     return
         if infix is not None:
             text = f"{infix}{operands[0]}" if len(operands) == 1 else f"{operands[0]} {infix} {operands[1]}"
@@ -164,12 +185,13 @@ class _Renderer:
         self.lines.append(f"{name} = {text}")
         if shape != out.type.shape:
             self.compact[out] = shape
-        self.writable.add(out)
+        self.own(out)
 
     def alias(self, v: Var, a: Var) -> None:
+        """`v` may share the memory of `a`."""
         root = self.root.get(a, a)
         self.root[v] = root
-        self.shares[root] += 1
+        self.sharing.setdefault(root, []).append(v)
 
     def finish(self, name: str, sigs: Sequence[Any], single: bool) -> tuple[Callable[..., Any], str, tuple[bool, ...]]:
         jaxpr = self.jaxpr
@@ -189,12 +211,9 @@ class _Renderer:
                     self.uses[a] -= 1
                     if not self.uses[a] and a.type.size >= LARGE and a not in held:
                         self.lines.append(f"{self.names[a]} = None")
-        results, fresh = [], []
-        copies = Counter(jaxpr.outputs)
-        for a in jaxpr.outputs:
-            results.append(self.full(a))
-            alone = type(a) is Var and copies[a] == 1 and self.root.get(a, a) is a and self.shares[a] == 0
-            fresh.append(alone and a in self.writable)
+        results = [self.full(a) for a in jaxpr.outputs]
+        roots = [self.root.get(a, a) if type(a) is Var else None for a in jaxpr.outputs]
+        fresh = [r in self.writable and roots.count(r) == 1 for r in roots]
         arguments = ", ".join(self.name(v) for v in jaxpr.inputs[consts:])
         result = results[0] if single else "(" + "".join(r + ", " for r in results).rstrip(" ") + ")"
         body = "".join(f"    {line}\n" for line in self.lines)
@@ -269,3 +288,4 @@ def _site_of(
 
 
 renderer.render = lambda call: render(call).function
+renderer.render_writing = lambda call: render(call, owned=frozenset([0])).function

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..core.builder import Builder, building, trace_internal
 from ..core.calls import Call
-from ..core.ir import Jaxpr, Literal, Var
+from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.trace import apply_equation
 from ..core.types import aval_of
 from .interpret import interpret
@@ -30,8 +30,8 @@ class Rule:
     """
 
     __slots__ = (
-        "_pulls", "_push", "accumulates", "active", "adding", "call", "copy", "fresh", "function", "linear",
-        "out_active", "pick", "residual", "run", "save",
+        "_pulls", "_push", "accumulates", "active", "adding", "call", "consumes", "copy", "fresh", "function",
+        "linear", "out_active", "pick", "residual", "run", "save",
     )  # fmt: skip
 
     def __init__(self, call: Call, active: tuple[int, ...]):
@@ -75,12 +75,26 @@ class Rule:
             whole.consts,
         )
         self.accumulates = tuple(k for k in range(len(self.active)) if self._adds_in_place(k))
+        # whether the pullback can write into the cotangent that it is given, as that of a write into an array does
+        self.consumes = any(e.primitive.overwrites is not None for e in self.linear.eqns)
 
     def _adds_in_place(self, k: int) -> bool:
         """Whether the pullback writes into the k-th accumulator (an indexed read does) instead of adding to it."""
-        v = self.linear.inputs[len(self.linear.consts) + k]
-        readers = [e for e in self.linear.eqns if v in e.inputs]
-        return len(readers) == 1 and readers[0].primitive.pulls_in_place and v not in self.linear.outputs
+        read = self._way_to_read(k)[1]
+        return read is not None and read.primitive.pulls_in_place
+
+    def _way_to_read(self, k: int) -> tuple[list[Eqn], Eqn | None]:
+        """The equations that only move the elements of the k-th tangent, each the only reader, and the next reader."""
+        v: Any = self.linear.inputs[len(self.linear.consts) + k]
+        moves: list[Eqn] = []
+        while True:
+            readers = [e for e in self.linear.eqns if v in e.inputs]
+            if len(readers) != 1 or v in self.linear.outputs:
+                return moves, None
+            if not readers[0].primitive.moves:
+                return moves, readers[0]
+            moves.append(readers[0])
+            (v,) = readers[0].outputs
 
     @property
     def sigs(self) -> list[Any]:
@@ -122,12 +136,26 @@ class Rule:
             residuals = interpret(self.residual, args[:n])
             ct = dict(zip(cts, args[n:m], strict=True))
             acc = dict(zip(accs, args[m:], strict=True))
+            # an accumulator is moved as what reads it is, and so is what it has become
+            moves = {k: self._way_to_read(k)[0] for k in accs}
+            skipped = {id(e) for way in moves.values() for e in way}
+            closed = self.linear.closed()
+            inputs = list(closed.inputs)
+            for k, way in moves.items():
+                for e in way:
+                    acc[k] = apply_equation(e, (acc[k],))
+                if way:
+                    (inputs[len(residuals) + k],) = way[-1].outputs
+            linear = Jaxpr(inputs, [e for e in closed.eqns if id(e) not in skipped], closed.outputs)
             result = transpose(
-                self.linear.closed(),
-                [*residuals, *[Linear(t) for t in in_types]],
+                linear,
+                [*residuals, *[Linear(v.type) for v in inputs[len(residuals) :]]],
                 [None] * len(residuals) + [acc.get(k) for k in range(len(in_types))],
                 [ct.get(k) for k in self.out_active],
             )[len(residuals) :]
+            for k, way in moves.items():
+                for e in reversed(way):
+                    (result[k],) = e.primitive.transpose((result[k],), (None,), Linear(e.inputs[0].type), **e.params)
             present[:] = [k for k, r in enumerate(result) if r is not None]
             return [r for r in result if r is not None]
 
@@ -137,18 +165,20 @@ class Rule:
         call.derived["present"] = tuple(present)
         return call
 
-    def pull_function(self, cts: tuple[int, ...], accs: tuple[int, ...], optimistic: bool) -> Rendered:
-        """The pullback as a NumPy function; it may overwrite the accumulators.
+    def pull_function(
+        self, cts: tuple[int, ...], accs: tuple[int, ...], optimistic: bool, consuming: bool = False
+    ) -> Rendered:
+        """The pullback as a NumPy function; it may overwrite the accumulators and, if `consuming`, the cotangents.
 
         `optimistic` multiplies plainly where a zero factor should annihilate an infinite one: right unless the result
         holds a NaN.
         """
         call = self.pull(cts, accs)
-        key = ("render", optimistic)
+        key = ("render", optimistic, consuming)
         found = call.derived.get(key)
         if found is None:
-            n = len(self.save) + len(cts)
-            owned = frozenset(range(n, n + len(accs)))
+            n = len(self.save) + (0 if consuming else len(cts))
+            owned = frozenset(range(n, len(self.save) + len(cts) + len(accs)))
             found = call.derived[key] = render(call, optimistic=optimistic, owned=owned)
         return found
 

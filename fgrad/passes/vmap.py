@@ -1,8 +1,4 @@
-"""vmap: a trace whose tracers hold arrays with one more axis in front.
-
-What is not mapped is not traced, but for arguments and what follows from them: those are tracers too (`slot` UNMAPPED),
-so that `table[i]` works.
-"""
+"""vmap: a trace whose tracers hold arrays with one more axis in front. What is not mapped is not traced."""
 
 from __future__ import annotations
 
@@ -11,12 +7,11 @@ from typing import Any
 
 from ..core.builder import located, trace, trace_internal
 from ..core.calls import Call
+from ..core.handles import argument, fresh
 from ..core.ir import Jaxpr, Literal
 from ..core.primitive import space
-from ..core.trace import Trace, Tracer, apply, apply_equation, signature
+from ..core.trace import Trace, Tracer, apply, apply_equation
 from ..core.types import ShapedArray, aval_of, shaped
-
-UNMAPPED = "unmapped"
 
 
 class Batch(Trace):
@@ -31,36 +26,20 @@ class Batch(Trace):
 
     def input(self, x: Any, aval: ShapedArray) -> Tracer:
         """A tracer of one lane's type; `x` has the mapped axis in front."""
-        return Tracer(self, aval, x)
-
-    def constant(self, x: Any) -> Tracer:
-        return Tracer(self, aval_of(signature(x)), x, UNMAPPED)
-
-    def _unmapped(self, x: Any) -> Any:
-        """What follows from unmapped arguments, so that `f(table)[i]` works too; scalars index nothing by tracers."""
-        return self.constant(x) if aval_of(signature(x)).shape else x
-
-    def peek(self, x: Tracer) -> Any:
-        return x.value if x.slot is UNMAPPED else None
-
-    def independent(self, x: Tracer) -> Any:
-        return self.peek(x)
+        return argument(Tracer(self, aval, x))
 
     def apply(self, call: Call, xs: Sequence[Any]) -> Any:
         mask, values = 0, []
         for i, x in enumerate(xs):
             if type(x) is Tracer and x.owner is self:
-                if x.slot is not UNMAPPED:
-                    mask |= 1 << i
+                mask |= 1 << i
                 values.append(x.value)
             else:
                 values.append(x)
-        if not mask:
-            out = apply(call, values)
-            return self._unmapped(out) if call.single else tuple([self._unmapped(y) for y in out])
         if call.primitive is not None and call.primitive.region:
             mapped = [bool(mask >> i & 1) for i in range(len(xs))]
             outs, out_mapped = call.primitive.batch(self.size, mapped, *values, **call.params)
+            outs = [fresh(y) if type(y) is Tracer else y for y in outs]
         else:
             batched, out_mapped = batched_call(call, mask, self.size)
             outs = apply(batched, values)

@@ -111,6 +111,7 @@ class UpdateSlice(Primitive):
 
     indexes = True
     overwrites = 0
+    spreads = 1
 
     def __init__(self, name: str, adds: bool):
         super().__init__(name)
@@ -127,28 +128,36 @@ class UpdateSlice(Primitive):
         return (self.write(np.array(x), u, *starts, strides=strides),)
 
     def writer(self, x: ShapedArray, u: ShapedArray, *starts: ShapedArray, strides: Any) -> Callable[..., Any]:  # type: ignore[override]
-        if x.ndim != 1 or not u.size or not self.adds:
-            return super().writer(x, u, *starts, strides=strides)
+        if not x.ndim:
+            return (lambda x, u: x + u) if self.adds else (lambda x, u: u)
+        shape, sizes, adds = x.shape, u.shape, self.adds
+        if x.ndim != 1 or not u.size:
+
+            def box(x: Any, u: Any, *starts: Any) -> Any:
+                window = _window(shape, starts, sizes, strides)
+                if adds:
+                    x[window] += u
+                else:
+                    x[window] = u
+                return x
+
+            return box
         (n,), (m,), (step,) = x.shape, u.shape, strides
         span = (m - 1) * step + 1
         last = n - span
 
         def line(x: Any, u: Any, start: Any) -> Any:
             start = 0 if start < 0 else last if start > last else start
-            x[start : start + span : step] += u
+            if adds:
+                x[start : start + span : step] += u
+            else:
+                x[start : start + span : step] = u
             return x
 
         return line
 
     def write(self, x: Any, u: Any, *starts: Any, strides: Any) -> Any:
-        if not isinstance(x, np.ndarray):  # of no axes
-            return x + u if self.adds else u
-        window = _window(x.shape, starts, u.shape, strides)
-        if self.adds:
-            x[window] += u
-        else:
-            x[window] = u
-        return x
+        return self.writer(type_of(x), type_of(u), strides=strides)(x, u, *starts)
 
     def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:
         t, s = (zeros(type_of(x)) if t is None else t for x, t in zip(xs[:2], tangents[:2], strict=True))
@@ -285,6 +294,7 @@ class Scatter(Primitive):
     """
 
     overwrites = 0
+    spreads = 1
 
     def place(self, view: Any, index: Any, u: Any) -> None:
         """Write `u` into an ndarray."""
@@ -354,6 +364,8 @@ class Scatter(Primitive):
 class ScatterAdd(Scatter):
     """As scatter, but `u` is added; repeated positions get every addend."""
 
+    spreads = None
+
     def place(self, view: Any, index: Any, u: Any) -> None:
         np.add.at(*_flattened(view, index, u))
 
@@ -373,6 +385,8 @@ class ScatterMul(Scatter):
 
     The second derivative by two factors at one position is right unless one of them is exactly zero.
     """
+
+    spreads = None
 
     def place(self, view: Any, index: Any, u: Any) -> None:
         np.multiply.at(*_flattened(view, index, u))
@@ -399,6 +413,8 @@ class ScatterMul(Scatter):
 
 class ScatterExtreme(Scatter):
     """As scatter, but the larger or smaller of both; where several are equal they share the derivative."""
+
+    spreads = None
 
     def __init__(self, name: str, ufunc: np.ufunc):
         super().__init__(name)
@@ -461,13 +477,33 @@ def inside_bounds(indices: Sequence[Any], sizes: Sequence[int]) -> tuple[Any, li
 
 def _winning(s: Any, x: Any, indices: Sequence[Any], quiet: dict[str, Any]) -> Any:
     """`s` where its write is the one that stays; zero where a later write to the same position replaced it."""
-    if not indices or not indices[0].shape:
+    count = type_of(indices[0]).size if indices else 1
+    if count == 1:
         return s
     shape = tuple(s.shape)
+    if quiet["mode"] != "drop" and 8 * count < type_of(x).size:
+        last = _last_of_equals(indices, [x.shape[a] for a in quiet["axes"]])
+        return p.select(p.broadcast_in_dim(last, shape=shape, dims=tuple(range(last.ndim))), s, zeros(type_of(s)))
     order = p.reshape(stage(p.iota, dtype=_INT, shape=(type_of(s).size,), axis=0), shape=shape)
     nobody = stage(p.broadcast_in_dim, np.int64(-1), shape=tuple(x.shape), dims=())
     last = _read(p.scatter(nobody, order, *indices, **quiet), indices, **quiet)
     return p.select(p.eq(last, order), s, zeros(type_of(s)))
+
+
+def _last_of_equals(indices: Sequence[Any], sizes: Sequence[int]) -> Any:
+    """Where an index into axes of these sizes does not occur again further on: by sorting, at no cost of the array."""
+    shape = tuple(indices[0].shape)
+    count = type_of(indices[0]).size
+    flat: Any = None
+    for i, n in zip(indices, sizes, strict=True):
+        i = p.convert_element_type(i, dtype=_INT)
+        i = p.select(p.lt(i, 0), p.add(i, n), i)
+        flat = i if flat is None else p.add(p.mul(flat, n), i)
+    order = stage(p.iota, dtype=_INT, shape=(count,), axis=0)
+    flat, order = p.sort(p.reshape(flat, shape=(count,)), order, axis=0, num_keys=1)
+    following = p.concatenate(p.dynamic_slice(flat, 1, sizes=(count - 1,), strides=(1,)), np.full(1, -1), axis=0)
+    last = p.sort(order, p.ne(flat, following), axis=0, num_keys=1)[1]
+    return p.reshape(last, shape=shape)
 
 
 dynamic_slice = DynamicSlice("dynamic_slice")

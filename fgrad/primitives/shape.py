@@ -119,6 +119,7 @@ class Reshape(_Linear):
     """The elements of x in C order under another shape."""
 
     aliases = True
+    moves = True
 
     def typeof(self, x: ShapedArray, *, shape: tuple[int, ...]) -> tuple[ShapedArray, ...]:
         new = shaped(tuple(shape), x.dtype)
@@ -153,6 +154,7 @@ class Transpose(_Linear):
     """x with its axes in the order `axes`."""
 
     aliases = True
+    moves = True
 
     def typeof(self, x: ShapedArray, *, axes: tuple[int, ...]) -> tuple[ShapedArray, ...]:
         check_axes(self.name, axes, x)
@@ -183,6 +185,7 @@ class Rev(_Linear):
     """x with the order of the elements along `axes` reversed."""
 
     aliases = True
+    moves = True
 
     def typeof(self, x: ShapedArray, *, axes: tuple[int, ...]) -> tuple[ShapedArray, ...]:
         check_axes(self.name, axes, x)
