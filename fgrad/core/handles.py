@@ -165,6 +165,8 @@ def home(x: Tracer) -> Any:
 
 def view(parent: Tracer, out: Any, call: Call, operands: Sequence[Any]) -> Any:
     """`out`, the result of call(parent, *operands), as a view: it changes with the parent."""
+    if type(out) is not Tracer and parent.owner is LOCAL:
+        out = Tracer(LOCAL, call.out_sigs[0], out, parent.slot)  # of no axes
     if type(out) is Tracer:
         out.origin = (parent, call, operands)
         _attach(out)
