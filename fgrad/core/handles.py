@@ -253,7 +253,7 @@ def written(x: Tracer, call: Call, rest: Sequence[Any]) -> np.ndarray:
     write = call.derived.get("write")
     if write is None:
         write = call.derived["write"] = renderer.render_writing(call)
-    value = x.value
+    value: np.ndarray = x.value
     out = write(value, *rest)
     if out is value or (out.base is value and out.shape == value.shape and out.strides == value.strides):
         return value
