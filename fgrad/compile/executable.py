@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.builder import resting_collector
 from ..core.effects import KEPT
-from ..core.errors import FgradError, OutOfBoundsError, message
+from ..core.errors import FgradError, OutOfBoundsError, describe_site, message
 from ..core.ir import Eqn, Jaxpr
 from ..regions.call import execute, plainly
 from ..regions.callbacks import journaled
@@ -100,7 +100,7 @@ class Executable:
             raise error
         names = ", ".join(sorted({e.primitive.name for e in bad}))
         site = next((s for e in bad if (s := self.site(e)) is not None), None)
-        where = f" at {site}" if site is not None else ""
+        where = f" at {describe_site(site)}" if site is not None else ""
         text = f"a kernel could not be compiled; its equations ({names}{where}) run as NumPy calls"
         warnings.warn(message(text, got=str(error).split("\n")[0], do="report it, please"), KernelWarning, stacklevel=6)
         self.prepare(refused | {id(e) for e in bad})
