@@ -95,7 +95,7 @@ SHAPES = [(), (), (), (3,), (2, 3)]
 
 
 class _Random:
-    """A loop drawn at random, of a few values of few dtypes and shapes; its operations give the same bits as NumPy's."""
+    """A loop drawn at random, of a few values of few dtypes and shapes; its operations give the bits of NumPy's."""
 
     def __init__(self, seed: int):
         self.rng = random.Random(seed)

@@ -19,6 +19,7 @@ from fgrad.compile import engine, kernel_loops, numba_kernels, render_llvm
 from fgrad.compile.executable import Executable
 from fgrad.compile.kernel_loops import Small, small
 from fgrad.core.errors import OutOfBoundsError
+from fgrad.regions.call import plainly
 
 F4, F8 = np.float32, np.float64
 
@@ -40,7 +41,7 @@ def compiled(loop: Loop) -> list[Any]:
     """What the program of this loop alone gives; nothing in it calls NumPy."""
     executable = Executable(loop.program)
     assert all(item.text == "copy" or item.kernel is not None for item in executable.plan.items)
-    return executable.run([np.asarray(x) for x in loop.args])
+    return executable.run(loop.program, [np.asarray(x) for x in loop.args])
 
 
 def same(got: Any, want: Any) -> None:
@@ -249,7 +250,7 @@ def test_the_first_array_is_copied_unless_it_dies():
     donated = Executable(loop.program, donated=(0,))
     assert len(donated.plan.items) == 1
     a = loop.args[0].copy()
-    (result,) = donated.run([a, loop.args[1]])
+    (result,) = donated.run(loop.program, [a, loop.args[1]])
     assert result is a
 
 
@@ -271,8 +272,80 @@ DECLINED: dict[str, Loop] = {
 def test_what_is_no_kernel_runs_all_the_same(name):
     loop = DECLINED[name]
     assert small(loop.eqn, True) is None
-    got = Executable(loop.program).run([np.asarray(x) for x in loop.args])
+    got = Executable(loop.program).run(loop.program, [np.asarray(x) for x in loop.args])
     close(got, loop.plain(), 30)
+
+
+# -------------------------------------------------------------------------------------------------------- derivatives
+
+
+def counted(x, n):
+    """A loop whose length is known only when it has run."""
+    return lax.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, fnp.sin(c[1]) * 1e-4 + c[1]), (0, x))[1]
+
+
+def root(a):
+    return lax.while_loop(lambda x: abs(x * x - a) > 1e-13, lambda x: 0.5 * (x + a / x), a)
+
+
+def filled(x):
+    """An array of which each element is computed from the one before."""
+    a = fnp.full(80, x)
+    return (lax.fori_loop(1, 80, lambda i, a: a.at[i].set(fnp.sin(a[i - 1]) * 1.1 + a[i]), a) ** 2).sum()
+
+
+DIFFERENTIATED = {
+    "a scan": lambda x: lax.scan(lambda s, _: (runge_kutta(s), s[0]), fnp.stack([x, x, x]), None, length=30)[1].sum(),
+    "a while loop": lambda x: counted(x, 3000),
+    "a while loop that does not run": lambda x: counted(x, 0) * x,
+    "newton": root,
+    "an array": filled,
+    "a while loop in a scan": lambda x: lax.scan(lambda c, y: (counted(c, 5) + y * c, None), x, np.arange(4.0))[0],
+    "a while loop in a while loop": lambda x: lax.while_loop(
+        lambda c: c[0] < 3, lambda c: (c[0] + 1, counted(c[1], 4) * x), (0, x)
+    )[1],
+    "a choice": lambda x: lax.fori_loop(
+        0, 7, lambda i, x: lax.cond(i % 2 == 0, fnp.cos, lambda x: fnp.exp(-x) + x, x), x
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENTIATED)
+def test_derivatives_are_those_of_the_numpy_calls(name):
+    f = DIFFERENTIATED[name]
+    derivatives = [f, fgrad.grad(f), lambda x: fgrad.jvp(f, (x,), (1.0,))[1], fgrad.grad(fgrad.grad(f))]
+    for g in derivatives:
+        program = fgrad.make_jaxpr(g)(0.7)
+        loops = [e for e in program.eqns if e.primitive.name in kernel_loops.NAMES]
+        assert loops and all(small(e, True) for e in loops)
+        with plainly():
+            want = g(0.7)
+        np.testing.assert_allclose(fgrad.jit(g)(0.7), want, rtol=1e-9)
+    h = 1e-6
+    np.testing.assert_allclose(fgrad.jit(fgrad.grad(f))(0.7), (f(0.7 + h) - f(0.7 - h)) / (2 * h), rtol=1e-6)
+
+
+def test_what_runs_remember_has_room_for_all_types():
+    def body(c):
+        i, x, y, even = c
+        z = fnp.where(even, x * x, fnp.sin(y).astype(F8))
+        return i + 1, x * 0.999 + z * 1e-3, y + fnp.cos(z.astype(F4)) * F4(1e-3), ~even
+
+    def f(x, y, n):
+        out = lax.while_loop(lambda c: c[0] < n, body, (0, x, y, True))
+        return out[1] + out[2]
+
+    g = fgrad.grad(f, (0, 1))
+    loops = [e for e in fgrad.make_jaxpr(g)(0.3, F4(0.5), 9).eqns if e.primitive.name == "while_loop"]
+    (swept,) = [e for e in loops if len(e.params["sweeps"]) == 2]
+    types = re.findall(r"scratch r\d+:(\w+)", small(swept, True).launch.kernel.text)
+    assert len(types) == len({*types}) == 3
+    for n in (0, 1, 5000):
+        with plainly():
+            want = g(0.3, F4(0.5), n)
+        for a, b in zip(fgrad.jit(g)(0.3, F4(0.5), n), want, strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, rtol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------- indices, zeros, far sines
@@ -330,6 +403,11 @@ def test_sines_of_huge_numbers_are_numpy_s():
 ENDLESS = {
     "while": lambda x: lax.while_loop(lambda x: True, lambda x: x, x),
     "counted": lambda x: lax.fori_loop(0, 1 << 40, lambda i, x: x * 0.5, x),
+    "remembered": fgrad.grad(
+        lambda x: lax.while_loop(
+            lambda c: c[0] < 1 << 40, lambda c: (c[0] + 1, fnp.sin(fnp.exp(fnp.cos(fnp.tanh(c[1]))))), (0, x)
+        )[1]
+    ),
     "short loops in a long one": lambda x: lax.fori_loop(
         0, 1 << 40, lambda i, x: lax.while_loop(lambda x: x > 1e-3, lambda x: x * 0.5, x) + 1, x
     ),

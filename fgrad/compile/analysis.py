@@ -95,7 +95,7 @@ def loop_work(item: Item) -> Work:
         counts = zip(*works(inner.plan), strict=True)
         found.append(Work(*[(1 if inner.times is None else inner.times) * sum(n) for n in counts]))
     if item.eqn is not None and item.eqn.primitive.name == "cond":
-        return max(found)
+        return max(found, key=lambda work: work.flops + work.transcendentals)
     return Work(*map(sum, zip(*found, strict=True)))
 
 

@@ -113,7 +113,7 @@ def iota(u: Any, e: Eqn, xs: Sequence[Array]) -> Array:
     return array([u.k.const(v, type_) for v in values.reshape(-1)], values.shape)
 
 
-# ------------------------------------------------------------------------------------------------------------- reductions
+# ----------------------------------------------------------------------------------------------------------- reductions
 
 
 def lines(x: Elements, axes: Sequence[int]) -> tuple[list[list[Value]], tuple[int, ...]]:

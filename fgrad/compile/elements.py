@@ -66,19 +66,18 @@ def known(value: Any) -> int | None:
 
 
 class Place:
-    """Memory of a kernel: a buffer that is made when it is first used, and the number of what is in it now."""
+    """Memory of a kernel: a buffer, or what makes it when it is first used, and the number of what is in it now."""
 
-    __slots__ = ("_buffer", "make", "version", "writable")
+    __slots__ = ("_buffer", "version", "writable")
 
-    def __init__(self, make: Callable[[], Buffer], writable: bool):
-        self.make, self.writable = make, writable
-        self._buffer: Buffer | None = None
+    def __init__(self, buffer: Buffer | Callable[[], Buffer], writable: bool):
+        self._buffer, self.writable = buffer, writable
         self.version = 0
 
     @property
     def buffer(self) -> Buffer:
-        if self._buffer is None:
-            self._buffer = self.make()
+        if not isinstance(self._buffer, Buffer):
+            self._buffer = self._buffer()
         return self._buffer
 
 

@@ -25,17 +25,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
-from .correlate import Sums, decomposed, grain, shifted
+from .correlate import Sums, decomposed, grain
 from .emit import Launch
 from .engine import native_vector_bytes
 from .nests import Builder, Value
-from .products import Product, product_call
+from .products import Product
 from .scalars import size_of, type_name
 
 BLOCK = 256  # terms of a sum that are added up before they go to c,
 LONG = 768  # if there are more than these
+ROWS = 64  # with more, OpenBLAS's copies pay,
+NARROW = 4  # with fewer columns, its products of a matrix and a vector do,
+BYTES = 1 << 20  # and where b is larger than a part of the second-level cache
 
 
 class Tile(NamedTuple):
@@ -78,19 +82,20 @@ def tile_of(type: str, m: int, n: int, k: int) -> Tile:
     return best
 
 
-def few_rows(p: Product, operands: Sequence[Any]) -> Launch | None:
-    """The kernel of a product on (a, b, c), where it is no slower than the library."""
+@lru_cache(4096)
+def few_rows(p: Product) -> Launch | None:
+    """The kernel of a product on operands 0, 1, 2 for a, b, c, where the library is hardly ever faster; else None."""
     type = type_name(p.dtype)
-    if type not in ("f32", "f64") or p.b.transposed or p.vector or not p.flops:
+    if type not in ("f32", "f64") or p.b.transposed or not p.flops or native_vector_bytes() < 32:
+        return None
+    if p.m > ROWS or p.n < NARROW or p.k * p.n * size_of(type) > (BYTES if p.m > 1 else BYTES // 4):
         return None
     tile = tile_of(type, p.m, p.n, p.k)
     cost = 20 + p.count * tile.cost
-    if cost > product_call(p).cost:
-        return None
     nest = _Nest(p, type, tile)
     nest.units()
     units = p.count * tile.across
-    launch = Launch(nest.k.finish(), operands, nest.k.dims, units, grain(cost, units))
+    launch = Launch(nest.k.finish(), (0, 1, 2), nest.k.dims, units, grain(cost, units))
     launch.cost, launch.flops = cost, p.flops
     return launch
 
@@ -172,7 +177,7 @@ class _Nest:
         self, rows: Sequence[Value], lane: Value, offsets: Sequence[Value | None], sums: Sequence[Sequence[Value]]
     ) -> None:
         """Write sums, to which what is in c may be added."""
-        k, p, tile = self.k, self.p, self.tile
+        k, p = self.k, self.p
         alpha = None if p.alpha == 1 else k.const(p.alpha.real, self.type)
         column = k.add(k.affine([(self.column, self.one)], self.starts[2]), lane)
         for r, (row, values) in enumerate(zip(rows, sums, strict=True)):

@@ -18,8 +18,8 @@ from .emit import Launch
 from .fuse import contiguous
 from .nests import Buffer, Builder
 from .plan import Item, copy_item, launch_item
-from .small_programs import Mistrusted, contains, indexed_only, operations, passed, programs, stages
-from .unrolled import REGISTERS, WORK
+from .small_programs import Mistrusted, contains, operations, passed, programs, stages
+from .unrolled import WORK
 from .unrolled_loops import EACH, Unroller
 
 NAMES = frozenset(["scan", "while_loop", "cond"])
@@ -37,10 +37,8 @@ class Small:
         self.operands: list[int] = []
         self.copies: list[tuple[int, int]] = []
         u = Unroller(self.k, trusting, in_memory)
-        held = self.held(e, in_memory)
-        outs = [self.memory(len(e.inputs) + n, v.type, held.get(n)) for n, v in enumerate(e.outputs)]
-        for m in outs:
-            m.place.buffer  # noqa: B018: outputs are buffers even if nothing is written
+        held = self.held(e, u)
+        outs = [self.memory(len(e.inputs) + n, v.type) for n, v in enumerate(e.outputs)]
         inner = [p for p in programs(e) if any(contains(x, frozenset(["while_loop"])) for x in p.eqns)]
         if inner:
             u.spent = self.k.variable(self.k.const(0, "i64"))
@@ -68,7 +66,8 @@ class Small:
         self.launch.cost = 20.0 + work * EACH + UNKNOWN * bool(inner or e.primitive.name == "while_loop")
         self.launch.flops = work
 
-    def held(self, e: Eqn, in_memory: bool) -> dict[int, int]:
+    @staticmethod
+    def held(e: Eqn, u: Unroller) -> dict[int, int]:
         """Outputs in whose memory carried arrays are worked on, and the inputs that they start from."""
         found: dict[int, int] = {}
         if e.primitive.name == "cond":
@@ -76,22 +75,20 @@ class Small:
             return found if len({*found.values()}) == len(found) else {}
         for s in stages(e):
             for n, (i, out) in enumerate(zip(s.carry, s.outs, strict=True)):
-                a = e.inputs[i]
-                if type(a) is Literal or a.type.size <= REGISTERS:
-                    continue
-                if a.type.size > LIMIT or (in_memory and indexed_only(s.jaxpr, s.jaxpr.inputs[len(s.consts) + n])):
+                if type(e.inputs[i]) is not Literal and u.stays(s.jaxpr, s.jaxpr.inputs[len(s.consts) + n]):
                     found[out] = i
         return found
 
-    def memory(self, operand: int, t: Any, held: int | None = None) -> Memory:
-        """An operand of the kernel; outputs are behind the inputs."""
+    def memory(self, operand: int, t: Any) -> Memory:
+        """An operand of the kernel; outputs, which are behind the inputs, are operands even if nothing is written."""
         type_, mode = kernel_type(t.dtype), "out" if operand >= len(self.eqn.inputs) else "in"
 
         def make() -> Buffer:
             self.operands.append(operand)
             return self.k.buffer(type_, mode)
 
-        made = Memory(Place(make, mode == "out"), t.shape, contiguous(t.shape))
+        place = Place(make, False) if mode == "in" else Place(make(), True)
+        made = Memory(place, t.shape, contiguous(t.shape))
         made.pinned = t.size > LOADED
         return made
 

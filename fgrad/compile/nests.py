@@ -109,6 +109,7 @@ class Builder:
         self.buffers: list[Buffer] = []
         self.scratch_buffers: list[Buffer] = []
         self.roles: list[tuple[Any, str]] = []  # of the dims: value, role
+        self.checked: dict[Value, Block] = {}  # conditions, and where they were checked
         self._numbers = 0
         self.begin = Value("begin", (), "i64", None, self.root)
         self.end = Value("end", (), "i64", None, self.root)
@@ -249,7 +250,10 @@ class Builder:
 
     def check(self, holds: Value, *details: Value) -> None:
         """Fail with an index error unless `holds`."""
-        self.block.statements.append(Check(holds, (details[0], details[1])))
+        before = self.checked.get(holds)
+        if before is None or not before.open:  # else it has been checked already
+            self.checked[holds] = self.block
+            self.block.statements.append(Check(holds, (details[0], details[1])))
 
     # -------------------------------------------------------------------------------------------------------- control
 

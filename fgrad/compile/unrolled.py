@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.ir import Eqn, Jaxpr, Literal
+from ..core.ir import Eqn, Jaxpr, Literal, Var
 from .element_rules import apply
 from .elements import LIMIT, Array, Decline, Memory, Place, array, elements, kernel_type, scalar, store
 from .expressions import NAN_MET
@@ -24,8 +24,9 @@ from .nests import Builder, Value
 from .routines_writer import combined
 from .small_programs import doubtful_outputs, doubts, indexed_only, ordered, passed, programs, weight
 
-WORK = 3000  # scalar operations of a kernel
+WORK = 2000  # scalar operations of a kernel
 REGISTERS = 8  # elements up to which a carried array is in registers, however it is used
+BRANCHES = 32  # of a cond
 SCRATCH = 4096  # elements of an array that a kernel keeps to itself
 
 
@@ -106,8 +107,7 @@ class Unrolled:
         if t.size > SCRATCH:
             raise Decline("it would keep a large array")
         type_ = kernel_type(t.dtype)
-        place = Place(lambda: self.k.scratch(type_, max(t.size, 1)), True)
-        return Memory(place, t.shape, contiguous(t.shape))
+        return Memory(Place(self.k.scratch(type_, max(t.size, 1)), True), t.shape, contiguous(t.shape))
 
     def put(self, target: Memory, x: Array, doubt: bool) -> None:
         """Write an output to where it belongs, unless it was made there."""
@@ -125,17 +125,21 @@ class Unrolled:
         """Of each carried array the memory in which it is worked on, or the variables that hold its elements."""
         out: list[Any] = []
         for n, x in zip(inputs, starts, strict=True):
-            v = body.inputs[n]
-            if type(x) is Memory and x.place.writable and x.size > REGISTERS:
-                if x.size > LIMIT or (self.in_memory and indexed_only(body, v)):
-                    x.present()
-                    out.append(x)
-                    continue
-            out.append([self.k.variable(value) for value in elements(self.k, x).reshape(-1)])
+            if type(x) is Memory and x.place.writable and self.stays(body, body.inputs[n]):
+                x.present()
+                out.append(x)
+            else:
+                out.append([self.k.variable(value) for value in elements(self.k, x).reshape(-1)])
         memories = [c.place for c in out if type(c) is Memory]
         if len({*memories}) < len(memories):
             raise Decline("two of its arrays are one memory")
         return out
+
+    def stays(self, body: Jaxpr, v: Var) -> bool:
+        """Whether a carried array stays in memory if it is there."""
+        if v.type.size <= REGISTERS:
+            return False
+        return v.type.size > LIMIT or (self.in_memory and indexed_only(body, v))
 
     def present(self, state: Sequence[Any], types: Sequence[Any]) -> list[Array]:
         """What carried arrays are now."""
@@ -161,6 +165,8 @@ class Unrolled:
 
     def cond(self, e: Eqn, xs: Sequence[Array], flags: Sequence[bool]) -> Sequence[Array]:
         k, branches = self.k, programs(e)
+        if len(branches) > BRANCHES:
+            raise Decline("it has many branches")
         which, args = elements(k, xs[0])[()], xs[1:]
         types = [v.type for v in e.outputs]
         results: list[Any] = [None] * len(types)  # variables, or memory

@@ -83,9 +83,7 @@ class Unroller(Unrolled):
 
     # --------------------------------------------------------------------------------------------------------- scan
 
-    def scan(
-        self, e: Eqn, xs: Sequence[Array], flags: Sequence[bool], targets: dict[int, Memory]
-    ) -> Sequence[Array]:
+    def scan(self, e: Eqn, xs: Sequence[Array], flags: Sequence[bool], targets: dict[int, Memory]) -> Sequence[Array]:
         k, p = self.k, e.params
         (stage,) = stages(e)
         body, consts, split = stage.jaxpr, p["consts"], p["consts"] + p["carry"]
@@ -154,7 +152,8 @@ class Unroller(Unrolled):
         if number == 0:
             same = xs[: e.params["consts"]]
             self.apart(state, [*same, *consts])
-            self.first_sweep(e, same, [*flags[: len(same)], *carry], lambda: self.present(state, types), run, runs, records)
+            present = lambda: self.present(state, types)  # noqa: E731
+            self.first_sweep(e, same, [*flags[: len(same)], *carry], present, run, runs, records)
         else:
             self.apart(state, consts)
             n = k.read(runs)
@@ -174,12 +173,12 @@ class Unroller(Unrolled):
         runs: Any,
         records: Records,
     ) -> None:
-        """Runs as long as the condition holds, counted in `runs` if they are recorded."""
+        """Runs as long as the condition holds, counted in `runs` if there are other sweeps."""
         k, condition = self.k, flat(e.params["cond"])
         longest = segment(EACH * (operations(stages(e)[0].jaxpr) + operations(condition)))
         more = k.variable(k.const(True, "bool"))
         trips = k.variable(self.integer(0)) if self.depth > 1 else None
-        room = k.variable(self.integer(records.first)) if runs is not None else None
+        room = k.variable(self.integer(records.first)) if records.places else None
         if runs is not None:
             k.assign(runs, self.integer(0))
         with k.serial(self.integer(0), self.integer(FOREVER)):
@@ -187,7 +186,9 @@ class Unroller(Unrolled):
             low, high = self.integer(0), self.integer(longest)
             if runs is not None:
                 low = k.read(runs)
-                high = k.op("min", k.add(low, high), k.read(room))
+                high = k.add(low, high)
+            if room is not None:
+                high = k.op("min", high, k.read(room))
             with k.serial(low, high) as j:
                 now = present()
                 (holds,) = self.program(condition, [*same, *now], doubtful)
@@ -200,7 +201,7 @@ class Unroller(Unrolled):
                 if runs is not None:
                     k.assign(runs, k.add(j, self.integer(1)))
             k.leave(k.read(more))
-            if runs is not None:
+            if room is not None:
                 used = k.read(runs)
                 with k.branch(k.op("eq", used, k.read(room))):
                     wanted = k.add(used, used)
@@ -243,14 +244,14 @@ class Records:
         """What a run pushed, or is to push."""
         type_, offset = self.places[push]
         t, buffer = self.types[push], self.buffers[type_]
-        row = self.k.mul(run, self.integer(self.widths[type_]))
-        return Memory(Place(lambda: buffer, False), t.shape, contiguous(t.shape), row, offset)
+        row = self.k.affine([(run, self.integer(self.widths[type_]))])
+        return Memory(Place(buffer, False), t.shape, contiguous(t.shape), row, offset)
 
     def grow(self, used: Value, wanted: Value) -> None:
         """Make room for more runs."""
         for type_, buffer in self.buffers.items():
             width = self.integer(self.widths[type_])
-            self.k.grow(buffer, self.k.mul(used, width), self.k.mul(wanted, width), more_records)
+            self.k.grow(buffer, self.k.affine([(used, width)]), self.k.affine([(wanted, width)]), more_records)
 
     def integer(self, n: int) -> Value:
         return self.k.const(n, "i64")

@@ -320,7 +320,8 @@ class Scatter(Primitive):
             keep = np.ones(np.shape(indices[0]), bool)
             for a, i in zip(axes, indices, strict=True):
                 keep &= np.greater_equal(i, -x.shape[a]) & np.less(i, x.shape[a])
-            indices, u = tuple(np.asarray(i)[keep] for i in indices), np.asarray(u)[keep]
+            rest = [n for a, n in enumerate(x.shape) if a not in axes]
+            indices, u = tuple(np.asarray(i)[keep] for i in indices), np.broadcast_to(u, (*keep.shape, *rest))[keep]
         self.place(_front(x, axes), tuple(indices) or (...,), u)
         return x
 
