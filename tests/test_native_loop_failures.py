@@ -78,6 +78,24 @@ def test_index_errors_name_the_line(name, way):
         np.testing.assert_array_equal(f(good[0], np.arange(5.0), good[1])[0], want)
 
 
+def test_an_index_error_after_many_runs_does_not_repeat_them(monkeypatch):
+    """Where one equation alone can be meant, in a body that stands in one place, nothing is run again."""
+
+    def element(x, i):
+        return [x, i + 1, x[-i]]
+
+    f = fgrad.jit(scanned(program(element, V, N), 2, length=10**6), donate_argnums=0)
+    f.lower(value(V), 0).compile()
+    monkeypatch.setattr(fgrad.compile.executable, "execute", None)
+    for _ in range(2):
+        with pytest.raises(IndexError) as caught:
+            f(value(V), 0)
+        lines = str(caught.value).split("\n")
+        assert lines[0] == "index -6 is out of bounds for axis 0 with size 5"
+        assert lines[1].endswith("in element: return [x, i + 1, x[-i]]")
+        assert lines[2:] == ["  got: float64[5]", "  do:  " + lines[3].removeprefix("  do:  ")]
+
+
 def test_a_check_belongs_to_the_run_and_the_branch():
     """What is not executed does not raise."""
     body = program(lambda x, i: [x, i + 1, cond(i, x, i, branches=(ZERO, PICKED, PICKED, ZERO))], V, N)

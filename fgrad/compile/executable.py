@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..core.builder import resting_collector
-from ..core.errors import FgradError, OutOfBoundsError, message
+from ..core.effects import Effect
+from ..core.errors import FgradError, OutOfBoundsError, message, relocate
 from ..core.ir import Eqn, Jaxpr
+from ..primitives.index import out_of_bounds
 from ..regions.call import execute, plainly
 from . import callbacks, code, factorizations, lapack
 from .engine import CompileError
@@ -32,10 +34,9 @@ class KernelWarning(RuntimeWarning):
 class ProgramFailure(FgradError, RuntimeError):
     """A program stopped: `status` and `details` as the native code left them; `item` is where."""
 
-    def __init__(self, text: str, status: int, item: Any):
+    def __init__(self, text: str, status: int, item: Any, details: tuple[int, int]):
         super().__init__(text)
-        self.status = status
-        self.item = item
+        self.status, self.item, self.details = status, item, details
 
 
 class Mistrust(Exception):
@@ -50,7 +51,7 @@ class Executable:
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[int] = (), backend: str = "native"):
         self.backend = backend
-        self.jaxpr = jaxpr
+        self.jaxpr = self.source = jaxpr
         for _, rewrite in PREPARATION:
             self.jaxpr = rewrite(self.jaxpr)
         self.donated = tuple(donated)
@@ -150,24 +151,43 @@ class Executable:
         item = self.planner.items[thunk]
         if status == 1 and b == TOO_FAR:
             what = "sin, cos or tan of an argument beyond 2**46 in a program that may overwrite its arguments"
-            raise ProgramFailure(message(what, do="do not donate arguments to it"), status, item)
+            raise ProgramFailure(message(what, do="do not donate arguments to it"), status, item, (a, b))
         if status == 2:
             error = callbacks.PENDING.pop(threading.get_ident())
             if not isinstance(error, OutOfBoundsError) or self.plan.donated_to:
                 raise error
         if status == lapack.FAILED:
             raise factorizations.failure(item.eqn.primitive.name, a)
-        raise ProgramFailure(f"item {thunk} ({item.text}) failed with status {status} ({a}, {b})", status, item)
+        text = f"item {thunk} ({item.text}) failed with status {status} ({a}, {b})"
+        raise ProgramFailure(text, status, item, (a, b))
 
     def explain(self, jaxpr: Jaxpr, leaves: Sequence[Any], failure: ProgramFailure) -> NoReturn:
         """Raise the error of a failed program as NumPy calls give it, with the user's line.
 
         `jaxpr` is the caller's own, of which this may be an equal one.
         """
+        error = self.outside(failure) if jaxpr is self.source else None
+        if error is not None:
+            raise error from None
         if not self.plan.donated_to:
             with plainly():
                 execute(jaxpr, leaves)
         raise failure from None
+
+    def outside(self, failure: ProgramFailure) -> OutOfBoundsError | None:
+        """The error of an index in a loop, of which NumPy calls would have to repeat all runs; None: not certain."""
+        item, (index, size) = failure.item, failure.details
+        plan = next(p for p in self.plan.walk() if item in p.items)
+        if failure.status != 1 or plan is self.plan or plan in self.planner.shared:
+            return None
+        eqns = [item.eqn] if item.step is None else item.step.equations()
+        eqns = [e for e in eqns if e is not None and Effect.RAISES in e.effects and not e.primitive.region]
+        axes = [a for e in eqns for a in e.params.get("axes", ()) if e.inputs[0].type.shape[a] == size]
+        if len(eqns) != 1 or len(axes) != 1:
+            return None
+        error = out_of_bounds(index, axes[0], eqns[0].inputs[0].type)
+        relocate(error, self.site(eqns[0]))
+        return error
 
 
 def far_reaching(plan: Plan) -> set[int]:

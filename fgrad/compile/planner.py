@@ -33,6 +33,7 @@ class Planner:
         self.keep: list[Any] = [] if keep is None else keep
         self.items: list[Item] = []
         self.known: dict[Any, Plan] = {}
+        self.shared: set[Plan] = set()  # of several bodies
 
     def program(self, jaxpr: Jaxpr, donated: Sequence[int]) -> Plan:
         """The plan of a prepared program whose donated inputs may become any output."""
@@ -56,9 +57,12 @@ class Planner:
     def body(self, jaxpr: Jaxpr, donated: Mapping[int, tuple[int, ...]]) -> Plan:
         """The plan of the prepared body of a loop; equal ones have one."""
         key = (jaxpr, *donated.items())
-        if key not in self.known:
-            self.known[key] = self.plan(jaxpr, donated)
-        return self.known[key]
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = self.plan(jaxpr, donated)
+        elif found.jaxpr is not jaxpr:
+            self.shared.add(found)
+        return found
 
     def plan(self, jaxpr: Jaxpr, donated: Mapping[int, Container[int]]) -> Plan:
         """The plan of a prepared program; `donated`: see `Plan`."""
