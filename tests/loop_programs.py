@@ -1,194 +1,215 @@
-"""Random programs of loops and branches, and what compiled ones are compared with: NumPy calls."""
+"""Loops for the tests: bodies written with fgrad.numpy, as equations with operands; and random ones."""
+
+from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-import fgrad
 import fgrad.numpy as fnp
 from fgrad.core.builder import trace
-from fgrad.core.trace import Tracer
+from fgrad.core.ir import Eqn, Jaxpr
+from fgrad.core.primitive import Primitive
 from fgrad.core.types import shaped
-from fgrad.passes.interpret import interpret
-from fgrad.regions.call import plainly
+from fgrad.regions.call import one_equation, plainly
 from fgrad.regions.cond import cond
 from fgrad.regions.loop import Sweep, while_loop
 from fgrad.regions.scan import scan
 
-F, N, B = shaped((), np.float64), shaped((), np.int64), shaped((), np.bool_)
-V, M = shaped((5,), np.float64), shaped((3, 3), np.float64)
-RNG = np.random.default_rng(0)
+
+class Loop(NamedTuple):
+    """A region, its operands and params."""
+
+    primitive: Primitive
+    args: tuple[Any, ...]
+    params: dict[str, Any]
+
+    @property
+    def program(self) -> Jaxpr:
+        """The program of this one equation."""
+        return one_equation(self.primitive, [type_of(x) for x in self.args], self.params)
+
+    @property
+    def eqn(self) -> Eqn:
+        return self.program.eqns[0]
+
+    def plain(self) -> tuple[Any, ...]:
+        """What it means: its run, by NumPy."""
+        with plainly(), np.errstate(all="ignore"):
+            return self.primitive.run(*self.args, **self.params)
 
 
-def program(f, *types):
-    """The program of a function of arrays of these types that returns a list."""
-    found, _ = trace(f, types)
-    assert not found.consts
-    return found
+def type_of(x: Any) -> Any:
+    x = np.asarray(x)
+    return shaped(x.shape, x.dtype)
 
 
-def value(t, rng=RNG):
-    """An array of a type."""
-    x = rng.normal(size=t.shape)
-    if t.dtype.kind == "b":
-        return np.array(x > 0)[()]
-    if t.dtype.kind in "iu":
-        return np.array(np.floor(4 * x), t.dtype)[()] if t.dtype.kind == "i" else np.array(4 * abs(x), t.dtype)[()]
-    return np.array(x + 1j * rng.normal(size=t.shape) if t.dtype.kind == "c" else x, t.dtype)[()]
+def traced(f: Callable[..., Any], *examples: Any) -> Jaxpr:
+    """The program of a function that gives one value or a list."""
+
+    def listed(*xs: Any) -> Sequence[Any]:
+        out = f(*xs)
+        return out if isinstance(out, list | tuple) else [out]
+
+    jaxpr, _ = trace(listed, [type_of(x) for x in examples])
+    assert not jaxpr.consts
+    return jaxpr
 
 
-def agree(got, want):
-    """Equal up to rounding; every result the caller's own."""
-    got, want = ([x] if type(x) is not tuple else list(x) for x in (got, want))
-    for i, (a, b) in enumerate(zip(got, want, strict=True)):
-        assert type(a) is type(b) and a.dtype == b.dtype and a.shape == b.shape
-        rtol = {"f2": 2e-2, "f4": 1e-4, "c8": 1e-4}.get(a.dtype.str[1:], 1e-9)
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
-        if type(a) is np.ndarray:
-            assert a.flags.carray and a.flags.owndata
-            assert not any(np.shares_memory(a, other) for other in got[:i])
+def scanned(
+    f: Callable[..., Any],
+    carry: Sequence[Any] = (),
+    xs: Sequence[Any] = (),
+    consts: Sequence[Any] = (),
+    length: int | None = None,
+    reverse: bool = False,
+) -> Loop:
+    """f(*consts, *carry, *slices) -> [*carry, *outputs]."""
+    n = len(xs[0]) if length is None else length
+    jaxpr = traced(f, *consts, *carry, *[np.zeros(x.shape[1:], x.dtype)[()] for x in xs])
+    params = {"jaxpr": jaxpr, "consts": len(consts), "carry": len(carry), "length": n, "reverse": reverse}
+    return Loop(scan, (*consts, *carry, *xs), params)
 
 
-def check(f, *xs, backend="native"):
-    """A function of loops, compiled, against NumPy calls; its operands stay as they are."""
-    before = [np.array(x) for x in xs]
-    with plainly():
-        want = f(*xs)
-    compiled = fgrad.jit(f, backend=backend)
-    for _ in range(2):
-        agree(compiled(*xs), want)
-    for x, y in zip(xs, before, strict=True):
-        np.testing.assert_array_equal(x, y)
-    return compiled
+def looped(
+    holds: Callable[..., Any], f: Callable[..., Any], carry: Sequence[Any], same: Sequence[Any] = (), consts: Any = ()
+) -> Loop:
+    """While holds(*same, *carry): carry = f(*consts, *carry)."""
+    sweep = Sweep(traced(f, *consts, *carry), len(consts), len(carry), ())
+    params = {"cond": traced(holds, *same, *carry), "consts": len(same), "sweeps": (sweep,)}
+    return Loop(while_loop, (*same, *consts, *carry), params)
 
 
-# ------------------------------------------------------------------------------------------------------ random programs
-
-TYPES = [
-    *[F, V, M, N, B, shaped((5,), np.float32), shaped((2, 4), np.complex128), shaped((3,), np.complex64)],
-    *[shaped((4,), np.float16), shaped((0, 3), np.float64), shaped((7,), np.int32), shaped((3,), np.bool_)],
-    shaped((300,), np.float64),
-]
+def chosen(index: int, branches: Sequence[Callable[..., Any]], args: Sequence[Any]) -> Loop:
+    """branches[index](*args)."""
+    return Loop(cond, (np.int64(index), *args), {"branches": tuple([traced(b, *args) for b in branches])})
 
 
-class Programs:
-    """Random programs: values of some types, operations that keep types and stay bounded, and loops of the same."""
-
-    def __init__(self, seed):
-        self.random = random.Random(seed)
-
-    def types(self, low, high):
-        return [self.random.choice(TYPES) for _ in range(self.random.randint(low, high))]
-
-    def operation(self, x, pool):
-        """Another value of the type of x."""
-        t, r = x.aval, self.random
-        y = r.choice([v for v in pool if v.aval is t])
-        if t.dtype.kind == "b":
-            return r.choice([lambda: fnp.logical_xor(x, y), lambda: ~x, lambda: x & y])()
-        if t.dtype.kind == "i":
-            return r.choice([lambda: (x * 3 + y) % 17, lambda: fnp.maximum(x, y), lambda: fnp.abs(x - y)])()
-        bounded = [lambda: fnp.sin(x + y), lambda: fnp.cos(x) * t.dtype.type(0.5), lambda: (x - y) / 3]
-        if t.dtype.kind == "c":
-            return r.choice(bounded[1:])().astype(t.dtype)
-        shapely = [lambda: fnp.sin(fnp.mean(x)) + y * 0, lambda: fnp.roll(x, 1, 0) * y / 4, lambda: fnp.flip(x, 0)]
-        shapely += [lambda: fnp.sort(x, 0), lambda: fnp.cumsum(x, 0) / 7, lambda: x.at[0].set(fnp.sin(y[0]))]
-        shapely += [lambda: x.at[..., -1].add(0.1), lambda: fnp.where(x > y, x, fnp.tanh(y))]
-        if t is M:
-            shapely += [lambda: fnp.tanh(x @ y), lambda: fnp.tanh(x.T @ x + y)]
-        return r.choice(bounded + (shapely if t.shape and t.size else []))().astype(t.dtype)
-
-    def extend(self, pool, depth):
-        """More values."""
-        pool = list(pool)
-        for _ in range(self.random.randint(0, 6)):
-            if depth and self.random.random() < 0.3:
-                pool += self.region(pool, depth - 1)
-            elif pool:
-                pool.append(self.operation(self.random.choice(pool), pool))
-        return pool
-
-    def body(self, ins, outs, depth):
-        """A program of these types: outputs are inputs, literals, values, some of them twice."""
-
-        def f(*xs):
-            pool = self.extend([*xs], depth)
-            found = []
-            for t in outs:
-                fit = [v for v in pool if v.aval is t]
-                made = fit[-self.random.randint(1, min(len(fit), 4)) :] if fit else []
-                found.append(self.random.choice(made) if made else self.made(pool, t))
-            return found
-
-        return program(f, *ins)
-
-    def pick(self, pool, t):
-        fit = [v for v in pool if v.aval is t]
-        return self.random.choice(fit) if fit and self.random.random() < 0.9 else self.made(pool, t)
-
-    def made(self, pool, t):
-        """A value of a type that has none: all elements are one number."""
-        if not t.shape and self.random.random() < 0.3:
-            return value(t)
-        nothing = fnp.sum(fnp.abs(pool[0])).astype(float) * 0
-        return fnp.broadcast_to(nothing + self.random.random(), t.shape).astype(t.dtype)
-
-    def region(self, pool, depth):
-        """The outputs of a scan, a while_loop or a cond on some values."""
-        kind = self.random.choice([self.scan, self.sweeps, self.branches])
-        out = kind(lambda t: self.pick(pool, t), depth)
-        return [v for v in (out if type(out) is tuple else [out]) if type(v) is Tracer]
-
-    def scan(self, pick, depth):
-        consts, carry, slices, stacked = (self.types(0, n) for n in (2, 4, 2, 3))
-        carry = carry or [F]
-        length = self.random.choice([0, 1, 2, 3, 6])
-        body = self.body([*consts, *carry, *slices], [*carry, *stacked], depth)
-        xs = [*map(pick, [*consts, *carry]), *[pick(shaped((length, *t.shape), t.dtype)) for t in slices]]
-        reverse = self.random.random() < 0.4
-        return scan(*xs, jaxpr=body, consts=len(consts), carry=len(carry), length=length, reverse=reverse)
-
-    def sweeps(self, pick, depth):
-        limit = self.random.choice([0, 1, 2, 5])
-        xs, sweeps, pushed = [np.int64(limit)], [], []
-        for number in range(self.random.choice([1, 1, 2, 3, 4])):
-            consts, carry, pushes = self.types(0, 1), self.types(1, 3), self.types(0, 2)
-            reads = [i for i in range(len(pushed)) if self.random.random() < 0.7]
-            ins = [*consts, *carry, *[pushed[i] for i in reads]]
-            body = self.body(ins, [*carry, *pushes], depth)
-            if number == 0:  # the last carry counts
-                body = self.counted(body, len(consts), len(carry))
-                carry = [*carry, N]
-                first = carry
-            xs += [*map(pick, [*consts, *carry])]
-            if number == 0:
-                xs[-1] = np.int64(0)
-            sweeps.append(Sweep(body, len(consts), len(carry), tuple(reads)))
-            pushed += pushes
-        condition = program(lambda n, *c: [c[-1] < n], N, *first)
-        return while_loop(*xs, cond=condition, consts=1, sweeps=tuple(sweeps))
-
-    @staticmethod
-    def counted(body, consts, carry):
-        def f(*xs):
-            i = xs[consts + carry]
-            outs = interpret(body, [*xs[: consts + carry], *xs[consts + carry + 1 :]])
-            return [*outs[:carry], i + 1, *outs[carry:]]
-
-        types = body.in_types
-        return program(f, *types[: consts + carry], N, *types[consts + carry :])
-
-    def branches(self, pick, depth):
-        ins, outs = self.types(1, 3), self.types(1, 3)
-        found = tuple(self.body(ins, outs, depth) for _ in range(self.random.randint(1, 3)))
-        return cond(np.int64(self.random.randint(-1, 3)), *map(pick, ins), branches=found)
+# ----------------------------------------------------------------------------------------------------- random bodies
 
 
-def applied(jaxpr):
-    """A program as a function of arrays."""
-    return lambda *xs: tuple(interpret(jaxpr, [*jaxpr.consts, *xs]))
+DTYPES = ["float32", "float64", "int32", "int64", "uint8", "bool"]
+SHAPES = [(), (), (), (3,), (2, 3)]
 
 
-def scanned(body, carry, consts=0, **params):
-    """A scan as a function of its operands."""
-    return lambda *xs: scan(*xs, jaxpr=body, consts=consts, carry=carry, **{"reverse": False, **params})
+class _Random:
+    """A loop drawn at random, of a few values of few dtypes and shapes; its operations give the same bits as NumPy's."""
+
+    def __init__(self, seed: int):
+        self.rng = random.Random(seed)
+        self.numbers = np.random.default_rng(seed)
+        self.dtypes = [*self.rng.sample(DTYPES, 2), self.rng.choice(["float32", "float64"])]
+
+    def array(self, dtype: str, shape: tuple[int, ...]) -> Any:
+        """Ordinary and extraordinary numbers."""
+        kind = np.dtype(dtype).kind
+        if kind == "b":
+            return (self.numbers.random(shape) < 0.5)[()] if shape else np.bool_(self.rng.random() < 0.5)
+        if kind != "f":
+            return np.asarray(self.numbers.integers(0, 9, shape), dtype)[()]
+        x = np.asarray(self.numbers.normal(size=shape))
+        for place in np.ndindex(shape):
+            if self.rng.random() < 0.2:
+                x[place] = self.rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1e30, 1e-40])
+        return x.astype(dtype)[()]
+
+    def some(self) -> list[Any]:
+        return [
+            self.array(self.rng.choice(self.dtypes), self.rng.choice(SHAPES)) for _ in range(self.rng.randint(1, 3))
+        ]
+
+    def operation(self, known: list[Any]) -> Any:
+        """One more value from those known."""
+        rng, x = self.rng, self.rng.choice(known)
+        kind = x.dtype.kind
+        draw = rng.random()
+        if draw < 0.15 and x.ndim:
+            return rng.choice([
+                lambda: x[..., ::-1], lambda: x.T, lambda: x.reshape(-1), lambda: fnp.concatenate([x, x]),
+                lambda: x[..., 1:], lambda: x[..., 0], lambda: x.max(-1), lambda: fnp.cumsum(x, -1),
+                lambda: fnp.argmax(x, -1), lambda: fnp.pad(x, 1), lambda: x[rng.choice([0, -1])],
+            ])()  # fmt: skip
+        if draw < 0.3 and x.ndim:
+            index = next((k for k in known[::-1] if k.dtype.kind in "iu" and not k.ndim), 0)
+            index = fnp.clip(index, 0, x.shape[0] - 1)
+            return rng.choice([lambda: x[index], lambda: x.at[index].set(x[0]), lambda: x.at[index].add(x[-1])])()
+        if draw < 0.4:
+            return x.astype(rng.choice(self.dtypes)) if kind != "f" else x.astype(rng.choice(["float32", "float64"]))
+        same = [k for k in known if k.dtype == x.dtype]
+        y = rng.choice(same)
+        if len({x.shape, y.shape, ()}) > 2:
+            y = x
+        if draw < 0.5:
+            return fnp.where(y == x, x, y)
+        if kind == "b":
+            return rng.choice([lambda: x & y, lambda: x | y, lambda: x ^ y, lambda: ~x, lambda: x < y])()
+        common = [
+            lambda: x + y, lambda: x - y, lambda: x * y, lambda: fnp.maximum(x, y), lambda: fnp.minimum(x, y),
+            lambda: x < y, lambda: x == y, lambda: abs(x), lambda: fnp.sign(x), lambda: fnp.square(x),
+        ]  # fmt: skip
+        own = (
+            [
+                lambda: x / y,
+                lambda: fnp.sqrt(x),
+                lambda: fnp.floor(x),
+                lambda: -x,
+                lambda: fnp.isnan(x),
+                lambda: x * 0.5,
+            ]
+            if kind == "f"
+            else [lambda: x // y, lambda: x % y, lambda: x & y, lambda: x << y, lambda: x >> y, lambda: x + 3]
+        )
+        return rng.choice(common + own)()
+
+    def body(self, outputs: Sequence[Any], extra: int, steps: int) -> Callable[..., list[Any]]:
+        """A function of any operands to values like `outputs`, then `extra` ones of any type."""
+
+        def like(known: list[Any], want: Any) -> Any:
+            fits = [k for k in known if k.dtype == want.dtype and k.shape == want.shape]
+            if fits:
+                return self.rng.choice(fits[-4:])
+            other = [k for k in known if k.shape == want.shape and (k.dtype.kind != "f" or want.dtype.kind == "f")]
+            if other:
+                return other[-1].astype(want.dtype)
+            return fnp.full(want.shape, 1, want.dtype)
+
+        def f(*xs: Any) -> list[Any]:
+            known = list(xs)
+            for _ in range(steps):
+                new = self.operation(known)
+                if new.size <= 12:
+                    known.append(new)
+            return [*[like(known, w) for w in outputs], *[known[-1 - n] for n in range(extra)]]
+
+        return f
+
+
+def random_loop(seed: int) -> Loop:
+    """The loop with this number: a scan, a while_loop that counts, or a choice."""
+    r = _Random(seed)
+    rng = r.rng
+    kind = rng.choice(["scan", "scan", "while", "cond"])
+    carry, consts = r.some(), r.some()
+    steps = rng.randint(2, 12)
+    if kind == "scan":
+        n = rng.choice([0, 1, 2, 5, 23])
+        xs = []
+        for x in r.some():
+            xs.append(
+                np.stack([r.array(str(x.dtype), x.shape) for _ in range(n)]) if n else np.zeros((0, *x.shape), x.dtype)
+            )
+        f = r.body(carry, rng.randint(0, 2), steps)
+        return scanned(f, carry, xs, consts, length=n, reverse=rng.random() < 0.5)
+    if kind == "while":
+        n, inner = rng.choice([0, 1, 7, 40]), r.body(carry, 0, steps)
+        split = len(consts)
+        return looped(
+            lambda i, *c: i < n,
+            lambda *xs: [xs[split] + 1, *inner(*xs[:split], *xs[split + 1 :])],
+            [np.int64(0), *carry],
+            consts=consts,
+        )
+    branches = [r.body(carry, 0, steps) for _ in range(rng.randint(1, 4))]
+    return chosen(rng.randint(-1, 4), branches, [*carry, *consts])

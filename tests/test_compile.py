@@ -237,6 +237,33 @@ def test_another_batch_size_compiles_nothing():
     assert [call(n) for n in (600, 1000, 517)] == [0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x[1:] - x[:-1],
+        lambda x: np.pad(x, (1, 2)),
+        lambda x: np.roll(x, 3),
+        lambda x: np.concatenate([x, np.sin(x[2:])]),
+        fgrad.grad(lambda x: np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)),
+        fgrad.grad(lambda x: np.sum(x[::2] ** 2)),
+        lambda x: np.roll(np.stack([x, -x], 1), 1, axis=0),
+    ],
+)
+def test_borders_inside_an_array_are_no_constants_of_a_kernel(f):
+    compiled(f, np.arange(1000.0))
+    assert [compiled(f, np.arange(float(n))) for n in (1200, 514)] == [0, 0]
+    for n in (1201, 13, 4):
+        x = np.linspace(-1, 2, n)
+        np.testing.assert_allclose(jit(f)(x), f(x), rtol=1e-12, atol=1e-12)
+
+
+def test_short_vectors_share_a_kernel():
+    difference = lambda x: 3.0 * x[1:] - x[:-1]  # noqa: E731
+    f = fgrad.grad(lambda x: np.sum(difference(x) ** 3))
+    assert compiled(f, np.arange(10.0)) > 0
+    assert [compiled(f, np.arange(float(n))) for n in (12, 5, 100)] == [0, 0, 0]
+
+
 def test_equal_layers_compile_once():
     def network(depth):
         def f(x, ws):

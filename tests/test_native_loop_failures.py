@@ -12,11 +12,11 @@ import time
 import numba
 import numpy as np
 import pytest
-from loop_programs import RNG, F, M, N, V, agree, check, program, scanned, value
+from loop_bodies import RNG, F, M, N, V, agree, check, program, scanned, value
 
 import fgrad
 import fgrad.numpy as fnp
-from fgrad.compile import cache
+from fgrad.compile import cache, executable, library
 from fgrad.compile.executable import KernelWarning
 from fgrad.core.errors import FgradError
 from fgrad.core.primitive import registry as p
@@ -24,6 +24,14 @@ from fgrad.core.types import shaped
 from fgrad.regions.cond import cond
 from fgrad.regions.loop import Sweep, while_loop
 from fgrad.regions.scan import scan
+
+
+@pytest.fixture(autouse=True)
+def tables(monkeypatch):
+    """Small loops are tables of thunks as well, and no kernels."""
+    monkeypatch.setattr(library, "kernel_loop_items", lambda *args: None)
+    monkeypatch.setattr(executable, "_KNOWN", {})
+
 
 # -------------------------------------------------------------------------------------------------------------- errors
 
@@ -86,7 +94,7 @@ def test_an_index_error_after_many_runs_does_not_repeat_them(monkeypatch):
 
     f = fgrad.jit(scanned(program(element, V, N), 2, length=10**6), donate_argnums=0)
     f.lower(value(V), 0).compile()
-    monkeypatch.setattr(fgrad.compile.executable, "execute", None)
+    monkeypatch.setattr(executable, "execute", None)
     for _ in range(2):
         with pytest.raises(IndexError) as caught:
             f(value(V), 0)
@@ -353,7 +361,7 @@ def test_a_loop_that_remembers_too_much_raises_and_gives_all_back():
     source = """
     import resource
     import numpy as np, fgrad, fgrad.numpy as fnp
-    from loop_programs import F, N, program, shaped
+    from loop_bodies import F, N, program, shaped
     from fgrad.regions.loop import Sweep, while_loop
 
     wide = shaped((1_000_000,), np.float64)

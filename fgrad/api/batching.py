@@ -10,11 +10,11 @@ import numpy as np
 
 from ..core import tree
 from ..core.errors import AxisSizeError, message
+from ..core.leaves import Own, check_callable, checked, name_of
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, signature
 from ..core.types import aval_of, shaped
 from ..passes.vmap import UNMAPPED, Batch, spread
-from .leaves import Own, check_callable, checked, name_of
 
 _is_none = lambda x: x is None  # noqa: E731
 

@@ -12,16 +12,17 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..core.builder import resting_collector
-from ..core.effects import Effect
+from ..core.effects import KEPT, Effect
 from ..core.errors import FgradError, OutOfBoundsError, message, relocate
 from ..core.ir import Eqn, Jaxpr
 from ..primitives.index import out_of_bounds
 from ..regions.call import execute, plainly
+from ..regions.callbacks import journaled
 from . import callbacks, code, factorizations, lapack
 from .engine import CompileError
 from .expressions import NAN_MET, NEAR, TOO_FAR
 from .native.program import NativeProgram, Output, Program
-from .plan import Plan, slots_of
+from .plan import Item, Plan, slots_of
 from .planner import PREPARATION, Planner
 
 BACKENDS = ("native", "numba", "interpreter")
@@ -55,12 +56,16 @@ class Executable:
         for _, rewrite in PREPARATION:
             self.jaxpr = rewrite(self.jaxpr)
         self.donated = tuple(donated)
+        # Whether it does something that may not be done again by a second run: `run` sees to that, native dispatch not.
+        self.kept = bool(self.jaxpr.effects & KEPT)
         self.keep: list[Any] = []  # callbacks, for as long as the program lives
+        self.items: list[Item] = []  # of all plans there were, by the numbers of failures
         self.times: dict[str, float] = {}
         # Whether zeros that annihilate infinities are left out until one would be needed. Not where memory of arguments
         # is written: the program could not be run again.
         self.trusting = not donated
         self.lock = threading.Lock()
+        self.ran = False  # whether it was called before: see `dispatched`
         with resting_collector():
             self.prepare(frozenset())
 
@@ -68,7 +73,7 @@ class Executable:
         """Plan, compile and fill the table; equations whose origin is refused become NumPy calls."""
         start = time.perf_counter()
         self.refused = refused
-        self.planner = Planner(refused, self.trusting, self.keep)
+        self.planner = Planner(refused, self.trusting, self.keep, self.items)
         self.plan: Plan = self.planner.program(self.jaxpr, self.donated)
         middle = time.perf_counter()
         items = [item for plan in self.plan.walk() for item in plan.items]
@@ -124,15 +129,20 @@ class Executable:
         inputs = [slots.get(("input", i), -1) for i in range(len(plan.inputs))]
         return Program(thunks, len(slots), plan.arena_bytes, temporaries, constants, inputs, results, plan.start)
 
-    def run(self, leaves: Sequence[Any]) -> list[Any]:
-        """Run on arrays of the right types, contiguous and aligned."""
-        results, words = self.program.run(leaves)
-        if words[0]:
-            try:
-                self.failed(*words)
-            except Mistrust:
-                return self.run(leaves)
-        return results
+    def run(self, jaxpr: Jaxpr, leaves: Sequence[Any]) -> list[Any]:
+        """Run on arrays of the right types, contiguous and aligned; `jaxpr`: see `explain`."""
+        with journaled() as again:
+            while True:
+                results, words = self.program.run(leaves)
+                if not words[0]:
+                    return results
+                again()
+                try:
+                    self.failed(*words)
+                except Mistrust:
+                    continue
+                except ProgramFailure as failure:
+                    self.explain(jaxpr, leaves, failure)
 
     def mistrust(self, reason: int) -> None:
         """Plan again: with zeros that annihilate infinities, or with NumPy's sines."""
@@ -148,13 +158,13 @@ class Executable:
         if status == 1 and b in (NAN_MET, TOO_FAR) and not self.donated:
             self.mistrust(b)
             raise Mistrust
-        item = self.planner.items[thunk]
+        item = self.items[thunk]
         if status == 1 and b == TOO_FAR:
             what = "sin, cos or tan of an argument beyond 2**46 in a program that may overwrite its arguments"
             raise ProgramFailure(message(what, do="do not donate arguments to it"), status, item, (a, b))
         if status == 2:
             error = callbacks.PENDING.pop(threading.get_ident())
-            if not isinstance(error, OutOfBoundsError) or self.plan.donated_to:
+            if not isinstance(error, OutOfBoundsError) or getattr(error, "located", False) or self.plan.donated_to:
                 raise error
         if status == lapack.FAILED:
             raise factorizations.failure(item.eqn.primitive.name, a)
@@ -177,7 +187,7 @@ class Executable:
     def outside(self, failure: ProgramFailure) -> OutOfBoundsError | None:
         """The error of an index in a loop, of which NumPy calls would have to repeat all runs; None: not certain."""
         item, (index, size) = failure.item, failure.details
-        plan = next(p for p in self.plan.walk() if item in p.items)
+        plan = next((p for p in self.plan.walk() if item in p.items), self.plan)
         if failure.status != 1 or plan is self.plan or plan in self.planner.shared:
             return None
         eqns = [item.eqn] if item.step is None else item.step.equations()

@@ -194,6 +194,9 @@ class Expressions:
         k = self.k
         if n.kind == "const":
             return self.constant(n.payload, n.type)
+        if n.kind == "size":
+            # Where the only loop goes over what each call is given, nothing would be gained from a constant.
+            return k.dim(n.payload, "border" if sum(m != 1 for m in self.step.shape) > 1 else "lone border")
         if n.kind == "index":
             return self.position(n.payload)
         args = [self.known_value(self.real(a)) for a in n.args]

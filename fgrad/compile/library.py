@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from ..core.effects import STAGED
 from ..core.ir import Eqn, Literal, Var
 from ..core.types import shaped
 from . import callbacks
 from .convolution import convolution_items
 from .dot import Layout, plan_dot
 from .emit import Launch
+from .few_rows import few_rows
 from .fuse import Fuser, View
+from .kernel_loops import kernel_loop_items
 from .loops import LOOPS, loop_items
 from .nests import Builder
 from .plan import Item, Thunk, copy_item, launch_item
@@ -35,8 +38,9 @@ def call_items(e: Eqn, fuser: Fuser, planner: Planner) -> list[Item]:
     if not any(v.type.size for v in e.outputs) and not e.effects:
         return []
     if e.primitive.name in LOOPS:
-        # Loops with small bodies, as kernels of their own, come here (unless id(e) is in planner.refused).
-        return loop_items(e, planner)
+        tabled = id(e) in planner.refused or e.effects & STAGED  # kernels call nobody
+        small = None if tabled else kernel_loop_items(e, planner.keep, planner.trusting)
+        return loop_items(e, planner) if small is None else small
     keep = planner.keep
     if strided(e):
         items = product(e, fuser)
@@ -71,6 +75,9 @@ def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
         launch, copy = strided_copy(view, order)
         items.append(launch_item(launch))
         operands.append(copy)
+    direct = few_rows(plan.product, [*operands, out])
+    if direct is not None:
+        return [*items, launch_item(direct, eqn=e)]
     example = plan.thunk(0, 1, 2)
 
     def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:

@@ -20,6 +20,7 @@ from .emit import Launch, Temporary
 from .fuse import Kernel as Fused
 from .native.language import Native, load_i64, memcpy, native
 from .native.program import Thunk
+from .native.records import with_records
 from .nests import Kernel
 from .order import reads_first
 from .ranges import Ranges
@@ -363,13 +364,21 @@ def launch_item(launch: Launch, step: Fused | None = None, eqn: Eqn | None = Non
     reads = [a for a, b in zip(launch.operands, kernel.buffers, strict=True) if b.mode == "in"]
     writes = [a for a, b in zip(launch.operands, kernel.buffers, strict=True) if b.mode == "out"]
 
+    native = [d for d in launch.dims if isinstance(d, Native)]
+    grows = any(b.mode == "records" for b in kernel.scratch)
+
     def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
         operands = tuple([slot(a) for a in launch.operands])
-        return Thunk(address(kernel.name), operands, launch.dims, launch.extent, launch.grain, launch.cost)
+        dims = tuple([address(d) if isinstance(d, Native) else d for d in launch.dims]) if native else launch.dims
+        function = address(kernel.name)
+        if grows:
+            function, dims = address(with_records), (function, *dims)
+        return Thunk(function, operands, dims, launch.extent, launch.grain, launch.cost)
 
+    native += [with_records] if grows else []
     pairs = [(launch.operands[i], launch.operands[o]) for i, o in launch.overwrites]
     text = kernel.name if eqn is None else f"{kernel.name}: {eqn.primitive.name}"
-    return Item(text, reads, writes, thunk, pairs, kernel, cost=launch.cost, flops=launch.flops, eqn=eqn, step=step)
+    return Item(text, reads, writes, thunk, pairs, kernel, native, launch.cost, launch.flops, eqn, step)
 
 
 def copy_item(source: Any, target: Any, vanishes: bool = False) -> Item:

@@ -24,14 +24,20 @@ class Planner:
     """Plans one program.
 
     refused: ids of equations that are not to be in kernels. trusting: see `Expressions`. keep: takes what must live as
-    long as what is made of the plan. `items`: those of all plans, numbered as failures are.
+    long as what is made of the plan. items: takes those of all plans, as failures number them.
     """
 
-    def __init__(self, refused: frozenset[int] = frozenset(), trusting: bool = False, keep: list[Any] | None = None):
+    def __init__(
+        self,
+        refused: frozenset[int] = frozenset(),
+        trusting: bool = False,
+        keep: list[Any] | None = None,
+        items: list[Item] | None = None,
+    ):
         self.refused = refused
         self.trusting = trusting
         self.keep: list[Any] = [] if keep is None else keep
-        self.items: list[Item] = []
+        self.items: list[Item] = [] if items is None else items
         self.known: dict[Any, Plan] = {}
         self.shared: set[Plan] = set()  # of several bodies
 
@@ -85,6 +91,7 @@ class Planner:
                 stored = [r.var for r in step.roots if r.var in wanted]
                 if stored:
                     items += [launch_item(launch, step) for launch in launches(step, stored, self.trusting)]
+                step.graph.finish()
         plan = Plan(jaxpr, steps, items, fuser.aliases, donated)
         plan.start = len(self.items)
         self.items += plan.items

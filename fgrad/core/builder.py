@@ -23,12 +23,13 @@ class Builder(Trace):
 
     `takes_all`: every operation on a traced operand of the same thread belongs to this builder, also one that reads
     only outer tracers (it might stand in a branch). Linear programs do not: what they read of outer values is computed
-    outside and captured, so no equation mixes primal and linear.
+    outside and captured, so no equation mixes primal and linear. `body`: the program is run by a loop or a branch.
     """
 
-    def __init__(self, name: str = "jit", *, takes_all: bool = True, sites: bool = True):
+    def __init__(self, name: str = "jit", *, takes_all: bool = True, sites: bool = True, body: bool = False):
         super().__init__()
         self.name = name
+        self.body = body
         self.takes_all = takes_all
         self.with_sites = sites
         self.records: list[tuple[Call, list[Atom], list[Var], int]] = []
@@ -208,9 +209,10 @@ def trace(
     *,
     takes_all: bool = True,
     sites: bool = True,
+    body: bool = False,
 ) -> tuple[Jaxpr, list[Signature]]:
     """Trace `f` (operands to a sequence of outputs) on abstract operands: its program and the outputs' signatures."""
-    builder = Builder(name, takes_all=takes_all, sites=sites)
+    builder = Builder(name, takes_all=takes_all, sites=sites, body=body)
     with building(builder):
         inputs = [builder.input(s) for s in sigs]
         outs = [x if type(x) is Tracer else canonical(x) for x in f(*inputs)]
@@ -227,3 +229,17 @@ def trace_internal(f: Callable[..., Sequence[Any]], sigs: Sequence[Signature]) -
 
 
 renderer.trace = trace_internal
+
+
+def sharing(jaxprs: Sequence[Jaxpr]) -> tuple[list[Jaxpr], list[Any]]:
+    """Closed programs with the same leading inputs for all values that any of them captured, and these values."""
+    values = list({id(c): c for jaxpr in jaxprs for c in jaxpr.consts}.values())
+    return [_with_inputs_for(values, jaxpr) for jaxpr in jaxprs], values
+
+
+def _with_inputs_for(values: Sequence[Any], jaxpr: Jaxpr) -> Jaxpr:
+    if not values:
+        return jaxpr
+    mine = {id(c): v for c, v in zip(jaxpr.consts, jaxpr.inputs, strict=False)}
+    captured = [mine.get(id(c)) or Var(aval_of(signature(c))) for c in values]
+    return Jaxpr([*captured, *jaxpr.inputs[len(jaxpr.consts) :]], jaxpr.eqns, jaxpr.outputs, (), jaxpr.sites)

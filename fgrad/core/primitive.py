@@ -75,6 +75,8 @@ class Primitive:
     aliases: bool = False
     # Whether it is computed again rather than kept for a derivative, where that saves memory.
     cheap: bool = False
+    # Whether its effects may be STAGED: a builder then records it although no operand is traced.
+    staged: bool = False
     # Whether it holds programs: see Region.
     region: bool = False
 
@@ -162,6 +164,7 @@ class Region(Primitive):
     """
 
     region = True
+    staged = True
 
     def jvp(self, tangents: Sequence[Any], *xs: Any, **params: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         """Outputs and their tangents."""
@@ -173,8 +176,12 @@ class Region(Primitive):
         """(outs, residuals, which outs are active, linear program: residuals, active tangents -> active tangents)."""
         raise self._missing("linearize")
 
-    def pruned(self, e: Eqn, live: Sequence[bool]) -> Eqn:
-        """The equation without outputs that nothing reads, as far as that saves something."""
+    def dependent(self, flags: Sequence[bool], **params: Any) -> Sequence[bool] | None:
+        """Which outputs depend on the operands with a flag; None: all."""
+        return None
+
+    def pruned(self, e: Eqn, flags: Sequence[bool]) -> Eqn:
+        """The equation without the outputs that have no flag, and without operands that the others do not need."""
         return e
 
 

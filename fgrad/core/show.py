@@ -63,7 +63,7 @@ class Names:
         plain = [f"{key}={_param(value)}" for key, value in e.params.items() if not bodies(key, value)]
         params = f"[{' '.join(plain)}]" if plain else ""
         left, right = " ".join(map(self.typed, e.outputs)), " ".join(map(self.atom, e.inputs))
-        return f"{left} = {e.primitive.name}{params} {right}".rstrip()
+        return f"{left + ' = ' if left else ''}{e.primitive.name}{params} {right}".rstrip()
 
 
 def _letters(n: int) -> str:

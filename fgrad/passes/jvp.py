@@ -12,7 +12,7 @@ from ..core.calls import Call
 from ..core.ir import Jaxpr
 from ..core.trace import Trace, Tracer, apply, signature
 from ..core.types import aval_of
-from .interpret import interpret
+from .interpret import interpret, strict_values
 from .rules import rule_of
 from .transpose import zeros
 
@@ -43,6 +43,7 @@ class Dual(Trace):
                 tangents.append(None)
         if call.primitive is not None and call.primitive.region:
             region: Any = call.primitive
+            values = strict_values(values, map(aval_of, call.sigs))
             outs, out_tangents = region.jvp(tangents, *values, **call.params)
             found = dict(enumerate(out_tangents))
         else:

@@ -101,10 +101,9 @@ class _Renderer:
 
     def equation(self, e: Eqn) -> None:
         p = e.primitive
-        out = e.outputs[0]
         types = [a.type for a in e.inputs]
         if p.broadcasts:
-            shape = out.type.shape
+            shape = e.outputs[0].type.shape
             if self.compact or any([type(a) is Literal for a in e.inputs]):
                 shape = np.broadcast_shapes(*[self.shape(a) for a in e.inputs])
             operands = [self.loose(a) for a in e.inputs]
@@ -112,7 +111,7 @@ class _Renderer:
             return
         view = p.view(*types, **e.params)
         if view is not None and e.inputs[0] not in self.compact:
-            source = self.loose(e.inputs[0])
+            out, source = e.outputs[0], self.loose(e.inputs[0])
             same = view == types[0].shape
             self.lines.append(
                 f"{self.name(out)} = {source}" if same else f"{self.name(out)} = {source}.reshape({view})"
@@ -127,7 +126,7 @@ class _Renderer:
         operands = [self.full(a) for a in e.inputs]
         k = p.overwrites
         if k is not None and self.dying(e.inputs[k]):
-            call = self.bind(p.name + "_write", p.writer(*types, **e.params))
+            out, call = e.outputs[0], self.bind(p.name + "_write", p.writer(*types, **e.params))
             self.lines.append(f"{self.name(out)} = {call}({', '.join(operands)})")
             self.writable.add(out)
             return

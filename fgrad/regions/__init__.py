@@ -1,5 +1,5 @@
 """Primitives that hold programs."""
 
-from . import call, checkpoint, cond, custom, loop, scan
+from . import call, checkpoint, cond, custom, implicit, loop, scan
 
-__all__ = ["call", "checkpoint", "cond", "custom", "loop", "scan"]
+__all__ = ["call", "checkpoint", "cond", "custom", "implicit", "loop", "scan"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..core.builder import trace
 from ..core.calls import renderer
+from ..core.dependence import Flags, depends
 from ..core.effects import KEPT
-from ..core.errors import ProgramError, message
+from ..core.errors import GradError, ProgramError, message
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.trace import signature
 from ..core.types import ShapedArray, aval_of
@@ -18,8 +19,6 @@ from ..passes.linearize import linear_parts
 from ..passes.transpose import zeros
 from .call import memo, transposed_program
 from .custom import split_linear
-
-Flags = tuple[bool, ...]
 
 
 def picked(items: Sequence[Any], flags: Sequence[bool], value: bool = True) -> list[Any]:
@@ -43,25 +42,6 @@ def constless(jaxpr: Jaxpr) -> Jaxpr:
 def permuted(jaxpr: Jaxpr, inputs: Sequence[Any], outputs: Sequence[Any]) -> Jaxpr:
     """The same equations with inputs and outputs in another order, fewer outputs, or more inputs."""
     return Jaxpr(inputs, jaxpr.eqns, outputs, (), jaxpr.sites)
-
-
-def depends(jaxpr: Jaxpr, flags: Sequence[bool]) -> Flags:
-    """Which outputs depend on the inputs with a flag."""
-    reached = set(picked(jaxpr.inputs, flags))
-    for e in jaxpr.eqns:
-        if any(a in reached for a in e.inputs if type(a) is Var):
-            reached.update(e.outputs)
-    return tuple(a in reached for a in jaxpr.outputs)
-
-
-def settled(carry: Sequence[bool], step: Callable[[Flags], Sequence[bool]]) -> Flags:
-    """The least flags of a carry from `carry` on that contain those which one run makes of them."""
-    flags = tuple(map(bool, carry))
-    while True:
-        found = tuple(a or bool(b) for a, b in zip(flags, step(flags), strict=True))
-        if found == flags:
-            return flags
-        flags = found
 
 
 # -------------------------------------------------------------------------------------------------------- derivatives
@@ -221,6 +201,40 @@ def pulled_body(jaxpr: Jaxpr, linear: Flags, cts: Flags, accs: Flags) -> tuple[J
     return renderer.simplify(constless(program)), present
 
 
-def effectful(jaxpr: Jaxpr) -> bool:
-    """Whether a program does what must be done exactly once."""
-    return bool(jaxpr.effects & KEPT)
+# ------------------------------------------------------------------------------------------------------------ effects
+
+
+def silent(jaxpr: Jaxpr, what: str) -> Jaxpr:
+    """A program that runs a second time: without what the first run did for its effects alone.
+
+    Raises `GradError`, which says `what` would run again, where results of such equations are used.
+    """
+    if not jaxpr.effects & KEPT:
+        return jaxpr
+    used = {a for e in jaxpr.eqns for a in e.inputs} | set(jaxpr.outputs)
+    eqns = []
+    for e in jaxpr.eqns:
+        if not e.effects & KEPT:
+            eqns.append(e)
+        elif e.primitive.region:
+            params = {name: _each_program(value, what) for name, value in e.params.items()}
+            eqns.append(Eqn(e.primitive, e.inputs, params, e.outputs, e.origin))
+        elif any(v in used for v in e.outputs):
+            raise GradError(
+                message(
+                    f"{what} would call '{e.primitive}' again for its derivative",
+                    do="let it be a lax.scan, which remembers what was returned; or a pure_callback, if it may be "
+                    "called again; or wrap the loop in lax.stop_gradient",
+                )
+            )
+    return Jaxpr(jaxpr.inputs, eqns, jaxpr.outputs, (), jaxpr.sites)
+
+
+def _each_program(value: Any, what: str) -> Any:
+    """A param with the programs in it silent."""
+    if type(value) is Jaxpr:
+        return silent(value, what)
+    if not isinstance(value, tuple):
+        return value
+    parts = [_each_program(v, what) for v in value]
+    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)

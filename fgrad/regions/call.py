@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..core.builder import trace
-from ..core.effects import Effects
+from ..core.dependence import depends, pruned
+from ..core.effects import KEPT, Effects
 from ..core.ir import Eqn, Jaxpr, Var
 from ..core.primitive import Region, is_linear
 from ..core.types import ShapedArray
@@ -115,7 +116,7 @@ class Call(Region):
 
     def bind_program(self, program: Jaxpr, xs: Sequence[Any], name: str) -> list[Any]:
         """Apply to a program with consts."""
-        if not program.outputs:
+        if not program.outputs and not program.effects & KEPT:
             return []
         closed = memo(program, "closed", program.closed)
         out = self(*program.consts, *xs, jaxpr=closed, name=name)
@@ -126,6 +127,15 @@ class Call(Region):
 
     def effects(self, *types: ShapedArray, **params: Any) -> Effects:
         return params["jaxpr"].effects
+
+    def dependent(self, flags: Sequence[bool], **params: Any) -> Sequence[bool]:
+        return depends(params["jaxpr"], flags)
+
+    def pruned(self, e: Eqn, flags: Sequence[bool]) -> Eqn:
+        body = e.params["jaxpr"]
+        chosen = lambda items, flags: [x for x, f in zip(items, flags, strict=True) if f]  # noqa: E731
+        smaller, used = memo(body, ("pruned", tuple(flags)), lambda: pruned(body, chosen(body.outputs, flags)))
+        return Eqn(self, chosen(e.inputs, used), {**e.params, "jaxpr": smaller}, chosen(e.outputs, flags), e.origin)
 
     def run(self, *xs: Any, jaxpr: Jaxpr, name: str) -> tuple[Any, ...]:
         return run_program(jaxpr, xs)

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from ..core.builder import trace
+from ..core.calls import renderer
+from ..core.dependence import Flags, depends, pruned
 from ..core.effects import NONE, Effects
 from ..core.errors import ShapeError, message
-from ..core.ir import Jaxpr
+from ..core.ir import Eqn, Jaxpr
 from ..core.primitive import Region, is_linear, registry
 from ..core.types import ShapedArray, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import zeros
 from ..passes.vmap import batch_program
-from .bodies import Flags, constless, depends, jvp_body, linear_body, picked, pulled_body, type_of
+from .bodies import constless, jvp_body, linear_body, permuted, picked, pulled_body, type_of
 from .call import execute, memo, on_request
 from .loop import lane_by_lane
 
@@ -52,6 +54,24 @@ class Cond(Region):
         out = self(index, *xs, branches=tuple(branches))
         return [out] if count == 1 else list(out)
 
+    def dependent(self, flags: Sequence[bool], *, branches: tuple[Jaxpr, ...]) -> Sequence[bool] | None:
+        if flags[0]:
+            return None
+        return [any(f) for f in zip(*[depends(b, flags[1:]) for b in branches], strict=True)]
+
+    def pruned(self, e: Eqn, flags: Sequence[bool]) -> Eqn:
+        branches = e.params["branches"]
+
+        def make() -> tuple[tuple[Jaxpr, ...], list[bool]]:
+            smaller = [pruned(b, picked(b.outputs, flags)) for b in branches]
+            used = [any(f) for f in zip(*[u for _, u in smaller], strict=True)]
+            bodies = [permuted(b, picked(b.inputs, used), picked(b.outputs, flags)) for b in branches]
+            return tuple(map(renderer.simplify, bodies)), used
+
+        bodies, used = memo(branches[0], ("cond pruned", branches, tuple(flags)), make)
+        operands = [e.inputs[0], *picked(e.inputs[1:], used)]
+        return Eqn(self, operands, {"branches": bodies}, picked(e.outputs, flags), e.origin)
+
     # -------------------------------------------------------------------------------------------------------- forwards
 
     def jvp(
@@ -82,7 +102,7 @@ class Cond(Region):
         outs = [interpret(b, xs) for b in bodies]
         chosen = outs[-1]
         for number in range(len(branches) - 2, -1, -1):
-            here = registry.le(index, np.int64(number))
+            here = registry.le(index, number)
             chosen = [_selected(here, a, b) for a, b in zip(outs[number], chosen, strict=True)]
         return chosen, force
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from ..core.builder import trace
+from ..core.dependence import depends
 from ..core.effects import Effects
 from ..core.errors import GradError, message
 from ..core.ir import Eqn, Jaxpr, Var
@@ -19,7 +20,7 @@ from ..core.types import ShapedArray
 from ..passes.interpret import interpret
 from ..passes.jvp import jvp_program
 from ..passes.linearize import linear_parts
-from ..passes.transpose import zeros
+from ..passes.transpose import parted, zeros
 from ..passes.vmap import batch_program
 from .call import execute, inlined, memo, transposed_program
 
@@ -64,6 +65,9 @@ class _Custom(Region):
 
     def effects(self, *types: ShapedArray, **params: Any) -> Effects:
         return params["jaxpr"].effects
+
+    def dependent(self, flags: Sequence[bool], **params: Any) -> Sequence[bool]:
+        return depends(params["jaxpr"], flags)
 
     def run(self, *xs: Any, **params: Any) -> tuple[Any, ...]:
         return execute(params["jaxpr"], xs)
@@ -152,11 +156,15 @@ def split_linear(rule: Jaxpr, known: int, outs: int) -> tuple[Jaxpr, Jaxpr, int]
     linear_vars: set[Any] = set(rule.inputs[known:])
     first, second = [], []
     for e in rule.eqns:
-        if any(a in linear_vars for a in e.inputs):
-            linear_vars.update(e.outputs)
-            second.append(e)
-        else:
+        flags = [a in linear_vars for a in e.inputs]
+        if not any(flags):
             first.append(e)
+            continue
+        e, primals = parted(e, flags)
+        if primals is not None:
+            first.append(primals)
+        linear_vars.update(e.outputs)
+        second.append(e)
     if any(a in linear_vars for a in rule.outputs[:outs]):  # a region computes primals and tangents together
         return _linearized(rule, known, outs)
     needed: dict[Var, None] = {}

@@ -12,39 +12,24 @@ read at the same run. Derivatives of sweeps are sweeps:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..core.builder import trace
+from ..core.calls import renderer
+from ..core.dependence import Flags, depends, settled
 from ..core.effects import NONE, Effects
-from ..core.errors import LinearityError, ShapeError, message
-from ..core.ir import Jaxpr, Var
+from ..core.errors import ShapeError, message
+from ..core.ir import Eqn, Jaxpr
 from ..core.primitive import Region, is_linear, space
 from ..core.types import ShapedArray, shaped
-from ..passes.interpret import interpret
 from ..passes.transpose import zeros
-from ..passes.vmap import batch_program, spread
-from .bodies import Flags, constless, depends, jvp_body, partition, permuted, picked, pulled_body, settled, type_of
+from ..passes.vmap import spread
+from .bodies import constless, permuted, picked, silent, type_of
 from .call import execute, memo, on_request, one_equation
 from .scan import scan, slice_type
-
-
-class Sweep(NamedTuple):
-    """One pass over all runs. `jaxpr`: consts, carry, what it reads -> carry, pushes.
-
-    `consts`, `carry`: how many operands there are of each; `reads`: which pushes, counted over all sweeps before it.
-    """
-
-    jaxpr: Jaxpr
-    consts: int
-    carry: int
-    reads: tuple[int, ...]
-
-    @property
-    def pushes(self) -> int:
-        """How many values it pushes at each run."""
-        return len(self.jaxpr.outputs) - self.carry
+from .sweeps import Sweep, dual, lanes_together, places, pulled, smaller
 
 
 class While(Region):
@@ -108,13 +93,37 @@ class While(Region):
         out = self(*xs, **params)
         return [out] if count == 1 else list(out)
 
+    def dependent(
+        self, flags: Sequence[bool], *, cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...]
+    ) -> Sequence[bool] | None:
+        outs: list[bool] = []
+        pushed: list[bool] = []
+        for number, (s, (same, state)) in enumerate(zip(sweeps, places(consts, sweeps), strict=True)):
+            read = [pushed[i] for i in s.reads]
+
+            def whole(f: Sequence[bool], s: Sweep = s, same: slice = same, read: list[bool] = read) -> Flags:
+                return depends(s.jaxpr, (*flags[same], *f, *read))
+
+            on = settled(flags[state], lambda f, s=s, whole=whole: whole(f)[: s.carry])  # type: ignore[misc]
+            if number == 0 and depends(cond, (*flags[:consts], *on))[0]:
+                return None
+            outs += on
+            pushed += whole(on)[s.carry :]
+        return outs
+
+    def pruned(self, e: Eqn, flags: Sequence[bool]) -> Eqn:
+        cond, consts, sweeps = e.params["cond"], e.params["consts"], e.params["sweeps"]
+        key = ("while pruned", consts, sweeps, tuple(flags))
+        params, used, outs = memo(cond, key, lambda: smaller(cond, consts, sweeps, flags))
+        return Eqn(self, picked(e.inputs, used), params, picked(e.outputs, outs), e.origin)
+
     # -------------------------------------------------------------------------------------------------------- forwards
 
     def jvp(
         self, tangents: Sequence[Any], *xs: Any, cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...]
     ) -> tuple[Sequence[Any], Sequence[Any]]:
         given = tuple(t is not None for t in tangents)
-        new, active = memo(cond, ("while jvp", consts, sweeps, given), lambda: self._dual(cond, consts, sweeps, given))
+        new, active = memo(cond, ("while jvp", consts, sweeps, given), lambda: dual(cond, consts, sweeps, given))
         operands, marks = list(xs[:consts]), []
         for part, flags in zip(places(consts, sweeps), active, strict=True):
             for piece, on in zip(part, flags, strict=True):
@@ -131,54 +140,15 @@ class While(Region):
             pushed += [next(outs) if a else None for a in flags]
         return primals, pushed
 
-    @staticmethod
-    def _dual(
-        cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...], given: Flags
-    ) -> tuple[dict[str, Any], list[tuple[Flags, Flags]]]:
-        """Params of the sweeps beside their tangents, and which consts and carries of each sweep have some."""
-        new: list[Sweep] = []
-        active: list[tuple[Flags, Flags]] = []
-        numbers: list[tuple[int, int | None]] = []  # of each push, and of its tangent, among the new pushes
-        total = 0
-        for s, (same, state) in zip(sweeps, places(consts, sweeps), strict=True):
-            read = tuple(numbers[i][1] is not None for i in s.reads)
-            inexact = [t.inexact for t in s.jaxpr.out_types[: s.carry]]
-
-            def step(flags: Flags, s: Sweep = s, same: slice = same, read: Flags = read, ok: Any = inexact) -> Flags:
-                found = depends(s.jaxpr, (*given[same], *flags, *read))
-                return tuple(a and b for a, b in zip(found[: s.carry], ok, strict=True))
-
-            flags = settled(given[state], step)
-            whole = (*given[same], *flags, *read)
-            body, marks = jvp_body(s.jaxpr, whole, (*flags, *[False] * s.pushes))
-            n, m = len(s.jaxpr.inputs), len(s.jaxpr.outputs)
-            ts = dict(zip(picked(range(n), whole), body.inputs[n:], strict=True))
-            inputs: list[Any] = []
-            for piece in (range(s.consts), range(s.consts, s.consts + s.carry), range(s.consts + s.carry, n)):
-                inputs += [*[body.inputs[i] for i in piece], *[ts[i] for i in piece if i in ts]]
-            ahead = sum(flags)
-            outputs = [*body.outputs[: s.carry], *body.outputs[m : m + ahead]]
-            outputs += [*body.outputs[s.carry : m], *body.outputs[m + ahead :]]
-            reads = [numbers[i][0] for i in s.reads]
-            reads += [number for i in s.reads if (number := numbers[i][1]) is not None]
-            behind = iter(range(total + s.pushes, total + s.pushes + sum(marks[s.carry :])))
-            numbers += [(total + i, next(behind) if a else None) for i, a in enumerate(marks[s.carry :])]
-            total += s.pushes + sum(marks[s.carry :])
-            new.append(
-                Sweep(permuted(body, inputs, outputs), s.consts + sum(given[same]), s.carry + ahead, tuple(reads))
-            )
-            active.append((given[same], flags))
-        extra = [Var(t) for t in picked(sweeps[0].jaxpr.out_types[: sweeps[0].carry], active[0][1])]
-        condition = permuted(cond, [*cond.inputs, *extra], cond.outputs)
-        return {"cond": condition, "consts": consts, "sweeps": tuple(new)}, active
-
     def batch(
         self, size: int, mapped: Sequence[bool], *xs: Any, cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...]
     ) -> tuple[Sequence[Any], Sequence[bool]]:
         given = tuple(mapped)
         params = {"cond": cond, "consts": consts, "sweeps": sweeps}
         new, flags = memo(
-            cond, ("while batch", consts, sweeps, given, size), lambda: self._lanes(cond, consts, sweeps, given, size)
+            cond,
+            ("while batch", consts, sweeps, given, size),
+            lambda: lanes_together(cond, consts, sweeps, given, size),
         )
         if new is None:  # lanes run differently often
             return lane_by_lane(self, size, given, xs, params)
@@ -192,32 +162,6 @@ class While(Region):
             marks += on
         return self.apply(operands, **new), marks
 
-    @staticmethod
-    def _lanes(
-        cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...], given: Flags, size: int
-    ) -> tuple[dict[str, Any] | None, list[Flags]]:
-        """Params of the sweeps of all lanes together, and which carries are mapped; None where the condition is."""
-        new: list[Sweep] = []
-        flags: list[Flags] = []
-        pushed: list[bool] = []
-        for number, (s, (same, state)) in enumerate(zip(sweeps, places(consts, sweeps), strict=True)):
-            read = tuple(pushed[i] for i in s.reads)
-
-            def step(on: Flags, s: Sweep = s, same: slice = same, read: Flags = read) -> Flags:
-                return depends(s.jaxpr, (*given[same], *on, *read))[: s.carry]
-
-            on = settled(given[state], step)
-            if number == 0 and depends(cond, (*given[:consts], *on))[0]:
-                return None, []
-            body, marks = batch_program(s.jaxpr, (*given[same], *on, *read), size, (*on, *[False] * s.pushes))
-            pushed += marks[s.carry :]
-            new.append(Sweep(constless(body), s.consts, s.carry, s.reads))
-            flags.append(on)
-        condition = cond
-        if any(given[:consts]) or any(flags[0]):  # by operands on which it does not depend
-            condition = constless(batch_program(cond, (*given[:consts], *flags[0]), size)[0])
-        return {"cond": condition, "consts": consts, "sweeps": tuple(new)}, flags
-
     # ------------------------------------------------------------------------------------------------------- backwards
 
     def linearize(self, active: Sequence[bool], *xs: Any, cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...]) -> Any:
@@ -228,19 +172,25 @@ class While(Region):
 
         def make() -> Jaxpr:
             types = [type_of(x) for x in xs]
+            again = {
+                "cond": silent(cond, "while_loop"),
+                "consts": consts,
+                "sweeps": tuple([s._replace(jaxpr=silent(s.jaxpr, "while_loop")) for s in sweeps]),
+            }
 
             def program(*args: Any) -> list[Any]:
                 rest = iter(args[len(types) :])
-                _, pushed = self.jvp([next(rest) if a else None for a in given], *args[: len(types)], **params)
+                _, pushed = self.jvp([next(rest) if a else None for a in given], *args[: len(types)], **again)
                 return picked(pushed, marks)
 
-            return constless(trace(program, [*types, *picked(types, given)], "linearize", sites=False)[0])
+            found = trace(program, [*types, *picked(types, given)], "linearize", sites=False)[0]
+            return renderer.simplify(constless(found))
 
         linear = memo(cond, ("while linear", consts, sweeps, given), make)
         return self.apply(xs, **params), list(xs), tuple(marks), linear
 
     def _dual_marks(self, cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...], given: Flags) -> list[Flags]:
-        _, active = memo(cond, ("while jvp", consts, sweeps, given), lambda: self._dual(cond, consts, sweeps, given))
+        _, active = memo(cond, ("while jvp", consts, sweeps, given), lambda: dual(cond, consts, sweeps, given))
         return [flags for _, flags in active]
 
     def transpose(
@@ -254,7 +204,7 @@ class While(Region):
     ) -> Sequence[Any]:
         linear = tuple(is_linear(x) for x in xs)
         new, flags = memo(
-            cond, ("while transpose", consts, sweeps, linear), lambda: self._pulled(cond, consts, sweeps, linear)
+            cond, ("while transpose", consts, sweeps, linear), lambda: pulled(cond, consts, sweeps, linear)
         )
         result: list[Any] = [None] * len(xs)
         operands = picked(xs[:consts], linear[:consts], False)
@@ -288,71 +238,6 @@ class While(Region):
             outs = outs[count + len(sums) :]
         return result
 
-    @staticmethod
-    def _pulled(
-        cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...], linear: Flags
-    ) -> tuple[dict[str, Any], list[Flags]]:
-        """Params of the transposed sweeps behind the known parts of the sweeps; and which carries are linear."""
-        known_sweeps: list[Sweep] = []
-        flags: list[Flags] = []
-        number: list[int | None] = []  # of each push among the new ones; None: it is linear
-        bodies = []
-        total = 0
-        for s, (same, state) in zip(sweeps, places(consts, sweeps), strict=True):
-            read = tuple(number[i] is None for i in s.reads)
-
-            def step(on: Flags, s: Sweep = s, same: slice = same, read: Flags = read) -> Flags:
-                return depends(s.jaxpr, (*linear[same], *on, *read))[: s.carry]
-
-            on = settled(linear[state], step)
-            whole = (*linear[same], *on, *read)
-            known, body, residuals, marks = partition(s.jaxpr, whole)
-            reads = [i for i in (number[j] for j in s.reads) if i is not None]
-            states = len(on) - sum(on)
-            known_marks = picked(marks, marks, False)  # known outputs: carries, then pushes
-            pushes = len(known_marks) - states
-            sources: list[tuple[str, int]] = []  # of each residual: a known const, or a push
-            position = {v: i for i, v in enumerate(known.inputs)}
-            first, kept = s.consts - sum(linear[same]), []
-            for r in residuals:
-                i = position.get(r, -1)
-                if 0 <= i < first:
-                    sources.append(("const", i))
-                elif i >= first + states:
-                    sources.append(("push", reads[i - first - states]))
-                else:
-                    sources.append(("push", total + pushes + len(kept)))
-                    kept.append(r)
-            outputs = [*known.outputs[: states + pushes], *kept]
-            known_sweeps.append(Sweep(permuted(known, known.inputs, outputs), first, states, tuple(reads)))
-            old = iter(range(total, total + pushes))
-            number += [None if m else next(old) for m in marks[s.carry :]]
-            total += pushes + len(kept)
-            flags.append(on)
-            bodies.append((s, whole, body, sources, marks))
-        if any(depends(cond, (*linear[:consts], *flags[0]))):
-            raise LinearityError(
-                message("while_loop: the condition depends on what is to be transposed", do="differentiate instead")
-            )
-        inputs = picked(cond.inputs, (*linear[:consts], *flags[0]), False)
-        cotangents: dict[int, list[int]] = {}  # of each linear push: where its readers push cotangents
-        starts = [sum(s.pushes for s in sweeps[:i]) for i in range(len(sweeps))]
-        new: list[Sweep] = []
-        for k, (s, whole, body, sources, marks) in reversed(list(enumerate(bodies))):
-            mine = [starts[k] + i for i, m in enumerate(marks[s.carry :]) if m]
-            sweep, count = transposed_sweep(s, whole, body, sources, [cotangents.get(i, []) for i in mine])
-            linear_reads = picked(s.reads, whole[s.consts + s.carry :])
-            for i, read in enumerate(linear_reads):
-                cotangents.setdefault(read, []).append(total + i)
-            total += count
-            new.append(sweep)
-        params = {
-            "cond": permuted(cond, inputs, cond.outputs),
-            "consts": consts - sum(linear[:consts]),
-            "sweeps": (*known_sweeps, *new),
-        }
-        return params, flags
-
     # ---------------------------------------------------------------------------------------------------------- samples
 
     def samples(self, draw: Any) -> Any:
@@ -375,59 +260,6 @@ class While(Region):
             return [*xs, draw.array(t.shape)], {"cond": cond, "consts": 1, "sweeps": sweeps}
         alone = permuted(forth, forth.inputs, forth.outputs[:2])
         return xs, {"cond": cond, "consts": 1, "sweeps": (Sweep(alone, 1, 2, ()),)}
-
-
-def places(consts: int, sweeps: Sequence[Sweep]) -> list[tuple[slice, slice]]:
-    """Where the consts and the carry of each sweep stand among the operands."""
-    found, at = [], consts
-    for s in sweeps:
-        found.append((slice(at, at + s.consts), slice(at + s.consts, at + s.consts + s.carry)))
-        at += s.consts + s.carry
-    return found
-
-
-def transposed_sweep(
-    s: Sweep, whole: Flags, body: Jaxpr, sources: Sequence[tuple[str, int]], readers: Sequence[Sequence[int]]
-) -> tuple[Sweep, int]:
-    """The sweep that pulls cotangents through the linear part `body` of a sweep, and how many it pushes.
-
-    `whole`: which inputs of the sweep are linear; `sources`: of the residuals, a known const of the sweep or a push;
-    `readers`: the pushes with the cotangents of each linear push of the sweep.
-    """
-    n = len(sources)
-    consts, states = sum(whole[: s.consts]), sum(whole[s.consts : s.consts + s.carry])
-    linear = (*[False] * n, *[True] * (len(body.inputs) - n))
-    have = (*[True] * states, *[bool(r) for r in readers])
-    held = tuple(n <= i < n + consts for i in range(len(body.inputs)))
-    program, present = pulled_body(body, linear, have, held)
-    types = body.in_types
-    known = s.consts - consts
-    pushes = [i for kind, i in sources if kind == "push"]
-    reads = list(dict.fromkeys([*pushes, *[i for r in readers for i in r]]))
-    type_of_read = {i: t for (kind, i), t in zip(sources, types, strict=False) if kind == "push"}
-    for r, t in zip(readers, body.out_types[states:], strict=True):
-        type_of_read.update(dict.fromkeys(r, t))
-
-    def pull(*args: Any) -> list[Any]:
-        same, state = args[:known], args[known : known + states]
-        sums = args[known + states : known + states + consts]
-        record = dict(zip(reads, args[known + states + consts :], strict=True))
-        residuals = [same[i] if kind == "const" else record[i] for kind, i in sources]
-        cts = []
-        for r in readers:
-            if r:
-                ct = record[r[0]]
-                for i in r[1:]:
-                    ct = space.add(ct, record[i])
-                cts.append(ct)
-        found = iter(interpret(program, [*residuals, *state, *cts, *sums]))
-        new = [next(found) if p else zeros(t) for p, t in zip(present, types[n:], strict=True)]
-        return [*new[consts : consts + states], *new[:consts], *new[consts + states :]]
-
-    ins = [*picked(s.jaxpr.in_types[: s.consts], whole[: s.consts], False), *types[n + consts : n + consts + states]]
-    ins += [*types[n : n + consts], *[type_of_read[i] for i in reads]]
-    found, _ = trace(pull, ins, "transpose", sites=False)
-    return Sweep(constless(found), known, states + consts, tuple(reads)), len(body.inputs) - n - consts - states
 
 
 def lane_by_lane(

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..core.builder import trace
 from ..core.calls import renderer
-from ..core.effects import KEPT, Effects
+from ..core.dependence import Flags, depends, live, pruned, settled
+from ..core.effects import Effects
 from ..core.errors import ShapeError, message
 from ..core.ir import Eqn, Jaxpr, Literal
 from ..core.primitive import Region, is_linear, registry, space
@@ -18,9 +19,7 @@ from ..passes.interpret import interpret
 from ..passes.transpose import zeros
 from ..passes.vmap import batch_program, spread
 from .bodies import (
-    Flags,
     constless,
-    depends,
     invariant,
     jvp_body,
     linear_body,
@@ -28,7 +27,6 @@ from .bodies import (
     permuted,
     picked,
     pulled_body,
-    settled,
     type_of,
     upto,
 )
@@ -69,6 +67,11 @@ class Scan(Region):
 
     def effects(self, *types: ShapedArray, **params: Any) -> Effects:
         return params["jaxpr"].effects
+
+    def dependent(self, flags: Sequence[bool], *, jaxpr: Jaxpr, consts: int, carry: int, **params: Any) -> Flags:
+        split = consts + carry
+        whole = lambda f: depends(jaxpr, (*flags[:consts], *f, *flags[split:]))  # noqa: E731
+        return whole(settled(flags[consts:split], lambda f: whole(f)[:carry]))
 
     def run(self, *xs: Any, jaxpr: Jaxpr, consts: int, carry: int, length: int, reverse: bool) -> tuple[Any, ...]:
         same, state, slices = xs[:consts], list(xs[consts : consts + carry]), xs[consts + carry :]
@@ -183,26 +186,21 @@ class Scan(Region):
             *[swapped(y) if m else y for y, m in zip(outs[carry:], marks[carry:], strict=True)],
         ], marks
 
-    def pruned(self, e: Eqn, live: Sequence[bool]) -> Eqn:
+    def pruned(self, e: Eqn, flags: Sequence[bool]) -> Eqn:
         jaxpr, consts, carry = e.params["jaxpr"], e.params["consts"], e.params["carry"]
         split = consts + carry
-        mine, rest = jaxpr.inputs[consts:split], tuple(live[carry:])
+        mine, rest = jaxpr.inputs[consts:split], tuple(flags[carry:])
 
-        def step(flags: Flags) -> Flags:
-            read = _read(jaxpr, [*picked(jaxpr.outputs[:carry], flags), *picked(jaxpr.outputs[carry:], rest)])
+        def step(on: Flags) -> Flags:
+            _, read = live(jaxpr, [*picked(jaxpr.outputs[:carry], on), *picked(jaxpr.outputs[carry:], rest)])
             return tuple(v in read for v in mine)
 
-        keep = settled(live[:carry], step)
+        keep = settled(flags[:carry], step)
         if all(keep) and all(rest):
             return e
         outputs = [*picked(jaxpr.outputs[:carry], keep), *picked(jaxpr.outputs[carry:], rest)]
-        read = _read(jaxpr, outputs)
-        used = [
-            k if consts <= i < split else v in read
-            for i, (v, k) in enumerate(
-                zip(jaxpr.inputs, (*[True] * consts, *keep, *[True] * (len(jaxpr.inputs) - split)), strict=True)
-            )
-        ]
+        _, used = pruned(jaxpr, outputs)
+        used = (*used[:consts], *keep, *used[split:])
         body = renderer.simplify(permuted(jaxpr, picked(jaxpr.inputs, used), outputs))
         params = {**e.params, "jaxpr": body, "consts": sum(used[:consts]), "carry": sum(keep)}
         return Eqn(self, picked(e.inputs, used), params, picked(e.outputs, (*keep, *rest)), e.origin)
@@ -483,15 +481,6 @@ def tangents_in(tangents: dict[int, Any], part: slice) -> list[Any]:
 def swapped(x: Any) -> Any:
     """An array with its first two axes exchanged: lanes and runs."""
     return registry.transpose(x, axes=(1, 0, *range(2, x.ndim)))
-
-
-def _read(jaxpr: Jaxpr, outputs: Sequence[Any]) -> set[Any]:
-    """Variables that some outputs, and what must be done in any case, depend on."""
-    read: set[Any] = set(outputs)
-    for e in reversed(jaxpr.eqns):
-        if e.effects & KEPT or any(v in read for v in e.outputs):
-            read.update(e.inputs)
-    return read
 
 
 def _filled(t: Any, x: Any) -> Any:

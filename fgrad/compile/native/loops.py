@@ -33,7 +33,7 @@ from .layout import (
     STAGE_SEQUENCE,
     STAGE_SETUP,
     STAGE_STEPS,
-    STATE_RUN,
+    STATE_SEQUENCE,
     WHILE_RECORD,
     WHILE_STAGES,
     WHILE_SWEEPS,
@@ -115,7 +115,7 @@ def leave(operands, frame, stage):
 def run_scan(context, operands, dims, begin, end):
     """A known number of runs; dims: a stage."""
     state = load_i64(load_i64(context + CONTEXT_PROGRAM) + PROGRAM_STATE)
-    run = load_i64(state + STATE_RUN)
+    run = load_i64(state + STATE_SEQUENCE)
     frame = load_i64(operands)
     sequence = dims + load_i64(dims + STAGE_SEQUENCE)
     enter(operands, frame, dims)
@@ -151,7 +151,7 @@ def run_cond(context, operands, dims, begin, end):
     frame = load_i64(operands)
     enter(operands, frame, stage)
     sequence = stage + load_i64(stage + STAGE_SEQUENCE)
-    return i32(call(load_i64(state + STATE_RUN), "i64(i64,i64,i64,i64)", state, context, frame, sequence))
+    return i32(call(load_i64(state + STATE_SEQUENCE), "i64(i64,i64,i64,i64)", state, context, frame, sequence))
 
 
 @native("i32(i64 context, i64 operands, i64 dims, i64 begin, i64 end)")
@@ -189,7 +189,7 @@ def run_while(context, operands, dims, begin, end):
 @native("i64(i64 state, i64 context, i64 operands, i64 frame, i64 stage, i64 history, i64 size)")
 def first_sweep(state, context, operands, frame, stage, history, size):
     """Runs as long as the condition holds; there is always one record more."""
-    run = load_i64(state + STATE_RUN)
+    run = load_i64(state + STATE_SEQUENCE)
     sequence = stage + load_i64(stage + STAGE_SEQUENCE)
     condition = stage + load_i64(stage + STAGE_CONDITION)
     predicate = frame + load_i64(stage + STAGE_PREDICATE)
@@ -227,7 +227,7 @@ def first_sweep(state, context, operands, frame, stage, history, size):
 @native("i64(i64 state, i64 context, i64 frame, i64 stage, i64 history, i64 size, i64 backwards)")
 def later_sweep(state, context, frame, stage, history, size, backwards):
     """The same runs again."""
-    run = load_i64(state + STATE_RUN)
+    run = load_i64(state + STATE_SEQUENCE)
     sequence = stage + load_i64(stage + STAGE_SEQUENCE)
     begin_sweep(history, backwards)
     for _ in range(load_i64(history + HISTORY_RUNS)):

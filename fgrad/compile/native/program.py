@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import layout, pool
-from .library import library, word
+from .library import library, threads, word
 
 PARALLEL = 20_000.0  # nanoseconds: a shorter thunk is one call on the calling thread
 TICKET = 5_000.0  # nanoseconds: a ticket takes at least about that
 TICKETS = 512  # at most about so many a thunk
 ALONE = 20e6  # nanoseconds: what one thread does at most between two looks for signals
+LONG = 20e6  # nanoseconds of parallel work: worth waiting for the code of the thread pool
 CLOCK = 100_000.0  # nanoseconds of serial thunks between two looks at the clock
 
 
@@ -67,7 +68,10 @@ class NativeProgram:
         self.outputs = [Output(*output) for output in program.outputs]
         self.library = library()
         self._keep: list[Any] = [constant for _, constant in program.constants]
-        costly = sum(thunk.cost for thunk in program.thunks) > PARALLEL
+        costs = [thunk.cost for thunk in program.thunks]
+        costly = sum(costs) > PARALLEL
+        if sum(cost for cost in costs if cost > PARALLEL) > LONG:
+            threads()
         # One slot more: it takes the inputs that nothing reads. Leaves and results begin at multiples of 16.
         self._leaves = layout.CONTEXT_SLOTS + 8 * (program.slots + 1 + (program.slots + 1) % 2)
         self._results = self._leaves + layout.LEAF_BYTES * len(program.inputs)

@@ -5,7 +5,6 @@ only the loop itself may run without it (builds of Python without a GIL have a l
 each call from within a callback, so has its own.
 """
 
-import sys
 import sysconfig
 
 from .language import (
@@ -29,6 +28,7 @@ from .layout import (
     CONTEXT_CLOCK,
     CONTEXT_NEXT,
     CONTEXT_PROGRAM,
+    CONTEXT_SELF,
     CONTEXT_STATUS,
     CONTEXT_THUNK,
     PROGRAM_ARENA,
@@ -48,6 +48,7 @@ from .layout import (
     STATE_ARENA_BYTES,
     STATE_ARENAS,
     STATE_LOCK,
+    STATE_RUN_PARALLEL,
     THUNK_ADDRESS,
     THUNK_BYTES,
     THUNK_CLOCK,
@@ -57,12 +58,7 @@ from .layout import (
     THUNK_OPERANDS,
     THUNK_TICKETS,
 )
-from .serial import INTERRUPTED, interrupted, nanoseconds, run_alone
-
-if sys.platform == "win32":
-    run_parallel = run_alone
-else:
-    from .workers import run_parallel
+from .serial import INTERRUPTED, interrupted, nanoseconds
 
 ALIGNMENT = 64
 WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -185,6 +181,7 @@ def new_context(program):
         return 0
     memset(context, 0, size)
     store_i64(context + CONTEXT_PROGRAM, program)
+    store_i64(context + CONTEXT_SELF, context)
     constants = load_i64(program + PROGRAM_CONSTANTS)
     for i in range(load_i64(program + PROGRAM_CONSTANT_COUNT)):
         store_i64(context + load_i64(constants + 16 * i), load_i64(constants + 16 * i + 8))
@@ -274,7 +271,8 @@ def run_sequence(state, context, frame, sequence):
         dims = thunk + load_i64(thunk + THUNK_DIMS)
         status = i32(0)
         if load_i64(thunk + THUNK_TICKETS) > 1:
-            status = run_parallel(state, context, thunk, operands)
+            address = load_i64(state + STATE_RUN_PARALLEL)
+            status = call(address, "i32(i64,i64,i64,i64)", state, context, thunk, operands)
         else:
             address = load_i64(thunk + THUNK_ADDRESS)
             status = call(address, "i32(i64,i64,i64,i64,i64)", context, operands, dims, 0, extent)
