@@ -12,11 +12,11 @@ import time
 import numba
 import numpy as np
 import pytest
-from native_loop_programs import RNG, F, M, N, V, agree, check, program, scanned, value
+from loop_bodies import RNG, F, M, N, V, agree, check, program, scanned, value
 
 import fgrad
 import fgrad.numpy as fnp
-from fgrad.compile import cache, library
+from fgrad.compile import cache, executable, library
 from fgrad.compile.executable import KernelWarning
 from fgrad.core.errors import FgradError
 from fgrad.core.primitive import registry as p
@@ -28,8 +28,9 @@ from fgrad.regions.scan import scan
 
 @pytest.fixture(autouse=True)
 def tables(monkeypatch):
-    """No loop is a kernel of its own here, small as it may be."""
+    """Small loops are tables of thunks as well, and no kernels."""
     monkeypatch.setattr(library, "kernel_loop_items", lambda *args: None)
+    monkeypatch.setattr(executable, "_KNOWN", {})
 
 
 # -------------------------------------------------------------------------------------------------------------- errors
@@ -83,6 +84,24 @@ def test_index_errors_name_the_line(name, way):
             assert lines[0] == "index 6 is out of bounds for axis 0 with size 5"
             assert lines[1].startswith("  at:  ") and lines[1].endswith("in pick: y = x[i]")
         np.testing.assert_array_equal(f(good[0], np.arange(5.0), good[1])[0], want)
+
+
+def test_an_index_error_after_many_runs_does_not_repeat_them(monkeypatch):
+    """Where one equation alone can be meant, in a body that stands in one place, nothing is run again."""
+
+    def element(x, i):
+        return [x, i + 1, x[-i]]
+
+    f = fgrad.jit(scanned(program(element, V, N), 2, length=10**6), donate_argnums=0)
+    f.lower(value(V), 0).compile()
+    monkeypatch.setattr(executable, "execute", None)
+    for _ in range(2):
+        with pytest.raises(IndexError) as caught:
+            f(value(V), 0)
+        lines = str(caught.value).split("\n")
+        assert lines[0] == "index -6 is out of bounds for axis 0 with size 5"
+        assert lines[1].endswith("in element: return [x, i + 1, x[-i]]")
+        assert lines[2:] == ["  got: float64[5]", "  do:  " + lines[3].removeprefix("  do:  ")]
 
 
 def test_a_check_belongs_to_the_run_and_the_branch():
@@ -342,7 +361,7 @@ def test_a_loop_that_remembers_too_much_raises_and_gives_all_back():
     source = """
     import resource
     import numpy as np, fgrad, fgrad.numpy as fnp
-    from native_loop_programs import F, N, program, shaped
+    from loop_bodies import F, N, program, shaped
     from fgrad.regions.loop import Sweep, while_loop
 
     wide = shaped((1_000_000,), np.float64)
