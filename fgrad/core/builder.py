@@ -233,13 +233,20 @@ renderer.trace = trace_internal
 
 def sharing(jaxprs: Sequence[Jaxpr]) -> tuple[list[Jaxpr], list[Any]]:
     """Closed programs with the same leading inputs for all values that any of them captured, and these values."""
-    values = list({id(c): c for jaxpr in jaxprs for c in jaxpr.consts}.values())
-    return [_with_inputs_for(values, jaxpr) for jaxpr in jaxprs], values
+    values = {_which(c): c for jaxpr in jaxprs for c in jaxpr.consts}
+    return [_with_inputs_for(values, jaxpr) for jaxpr in jaxprs], list(values.values())
 
 
-def _with_inputs_for(values: Sequence[Any], jaxpr: Jaxpr) -> Jaxpr:
+def _which(c: Any) -> Any:
+    """What tells captured values apart: each program has handles of its own for traced ones."""
+    if type(c) is not Tracer:
+        return id(c)
+    return id(c.owner), id(c.value), c.slot if type(c.slot) is int else id(c.slot)
+
+
+def _with_inputs_for(values: dict[Any, Any], jaxpr: Jaxpr) -> Jaxpr:
     if not values:
         return jaxpr
-    mine = {id(c): v for c, v in zip(jaxpr.consts, jaxpr.inputs, strict=False)}
-    captured = [mine.get(id(c)) or Var(aval_of(signature(c))) for c in values]
+    mine = {_which(c): v for c, v in zip(jaxpr.consts, jaxpr.inputs, strict=False)}
+    captured = [mine.get(key) or Var(aval_of(signature(c))) for key, c in values.items()]
     return Jaxpr([*captured, *jaxpr.inputs[len(jaxpr.consts) :]], jaxpr.eqns, jaxpr.outputs, (), jaxpr.sites)

@@ -18,6 +18,7 @@ from ..core.calls import LIMIT
 from ..core.effects import KEPT
 from ..core.errors import DtypeError, FgradError, ShapeError, TreeError, message
 from ..core.functions import cache_of, numbers_around
+from ..core.handles import fresh
 from ..core.ir import Jaxpr
 from ..core.leaves import Own, checked, described, name_of, path_of
 from ..core.primitive import Region
@@ -69,7 +70,7 @@ def check_function(fun: Any, what: str) -> None:
 def flattened(x: Any, what: str) -> tuple[list[Any], tree.Structure]:
     """Checked leaves of an argument, called `what` in errors, and its structure."""
     leaves, structure = tree.flatten(x)
-    return checked(leaves, structure, what), structure
+    return checked(leaves, structure, what, local=True), structure
 
 
 def body_of(fun: Callable[..., Any], title: str, structure: tree.Structure, sigs: Sequence[Signature]) -> Body:
@@ -103,7 +104,7 @@ def _traced(
 
     def flat(*leaves: Any) -> list[Any]:
         nonlocal trees
-        state = [carried(x) for x in leaves[carry]]
+        state = [fresh(x) for x in leaves[carry]]  # no arguments: a body may write into its carry
         args = tree.unflatten(structure, [*leaves[: carry.start], *state, *leaves[carry.stop :]])
         pairs = [tree.flatten(t) for t in adapter(fun, *args)]
         trees = tuple([t for _, t in pairs])
@@ -112,11 +113,6 @@ def _traced(
 
     jaxpr, out_sigs = trace(flat, sigs, title, body=True)
     return Body(jaxpr, sigs, trees, out_sigs)
-
-
-def carried(x: Tracer) -> Tracer:
-    """The carry of a run as its function sees it."""
-    return x
 
 
 def is_weak(sig: Signature) -> bool:
@@ -159,7 +155,8 @@ def strong(x: Any, sig: Signature) -> Any:
 def handed_out(outs: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
     """Results of a program that was run in place of a region, as that gives them: their own, and not weak."""
     own = Own(operands)
-    return [Tracer(y.owner, y.aval, y.value, y.slot) if type(y) is Tracer else own(y) for y in outs]
+    outs = [own(y) for y in outs]
+    return [Tracer(y.owner, y.aval, y.value, y.slot) if type(y) is Tracer else y for y in outs]
 
 
 def settled(
