@@ -1,12 +1,8 @@
 """The smaller examples, as a user runs them: what each says that it finds, it finds."""
 
 import numpy as np
-import pytest
-import scipy.integrate
 
-import fgrad
 import heat
-import ode
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -15,38 +11,6 @@ def check_picture(path):
     content = path.read_bytes()
     assert content.startswith(PNG_SIGNATURE)
     assert len(content) > 5000
-
-
-def test_ode_finds_the_rates(tmp_path, capsys):
-    fitted, losses, difference = ode.main(["--quick", "--out", str(tmp_path)])
-    assert difference < 1e-5  # of the gradients, by solvers of other orders and steps
-    for solver in ("rk4", "adaptive"):
-        for name, true in ode.TRUE.items():
-            assert fitted[solver][name] == pytest.approx(true, rel=0.04)
-        assert losses[solver][0] > 0.1
-        assert losses[solver][-1] == pytest.approx(ode.NOISE**2, rel=0.3)
-    check_picture(tmp_path / "ode.png")
-    assert str(tmp_path / "ode.png") in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("solver, tolerance", [(ode.rk4, 2e-5), (ode.adaptive, 2e-6)])
-def test_ode_solvers_are_right(solver, tolerance):
-    def slope(_, y):
-        return ode.slope(ode.TRUE, y)
-
-    start, ends = [ode.TRUE["prey"], ode.TRUE["predators"]], ode.TIMES[[0, -1]]
-    expected = scipy.integrate.solve_ivp(slope, ends, start, "DOP853", ode.TIMES, rtol=1e-12, atol=1e-12).y.T
-    np.testing.assert_allclose(solver(ode.TRUE, ode.TIMES), expected, rtol=tolerance)
-
-
-@pytest.mark.parametrize("solver, tolerance", [(ode.rk4, 1e-6), (ode.adaptive, 1e-4)])
-def test_ode_gradient_is_that_of_differences(solver, tolerance):
-    logs, counts = fgrad.tree.map(lambda value: np.log(1.1 * value), ode.TRUE), ode.observe(1)
-    loss = fgrad.jit(ode.loss_of(solver))
-    gradient = fgrad.jit(fgrad.grad(ode.loss_of(solver)))(logs, counts)
-    for name in logs:
-        up, down = (loss({**logs, name: logs[name] + h}, counts) for h in (1e-4, -1e-4))
-        assert gradient[name] == pytest.approx((up - down) / 2e-4, rel=tolerance)
 
 
 def heat_matrix():
