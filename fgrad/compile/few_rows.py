@@ -154,7 +154,7 @@ class _Nest:
 
     def blocks(self) -> None:
         """Blocks of the sum, of tiles of rows."""
-        k, p, tile = self.k, self.p, self.tile
+        k, tile = self.k, self.tile
         with ExitStack() as stack:
             first, behind = self.zero, self.terms
             self.fresh = None
