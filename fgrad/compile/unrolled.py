@@ -25,8 +25,8 @@ from .routines_writer import combined
 from .small_programs import doubtful_outputs, doubts, indexed_only, ordered, passed, programs, weight
 
 WORK = 2000  # scalar operations of a kernel
-WIDE = 800  # of these on arrays of at least LANES elements, which kernels of their own would do in lanes
-LANES = 8
+WIDE = 900  # of these that kernels of their own would do in lanes
+LANES = 16
 REGISTERS = 8  # elements up to which a carried array is in registers, however it is used
 BRANCHES = 32  # of a cond
 SCRATCH = 4096  # elements of an array that a kernel keeps to itself
@@ -49,7 +49,8 @@ class Unrolled:
     def spend(self, count: int, lanes: int = 1) -> None:
         """Count operations, so many of which could be done together; too many are not small."""
         self.work += count
-        self.wide += count if lanes >= LANES else 0
+        if lanes >= LANES // 2:
+            self.wide += count * min(lanes, LANES) // LANES
         if self.work > WORK or self.wide > WIDE:
             raise Decline("it takes many operations")
 
