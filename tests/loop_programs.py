@@ -145,8 +145,10 @@ class _Random:
             return fnp.where(y == x, x, y)
         if kind == "b":
             return rng.choice([lambda: x & y, lambda: x | y, lambda: x ^ y, lambda: ~x, lambda: x < y])()
+        zero = x.dtype.type(0)
         common = [
-            lambda: x + y, lambda: x - y, lambda: x * y, lambda: fnp.maximum(x, y), lambda: fnp.minimum(x, y),
+            lambda: x + y, lambda: x - y, lambda: x * y,
+            lambda: fnp.maximum(x, y) + zero, lambda: fnp.minimum(x, y) + zero,  # of 0.0 and -0.0 either may be it
             lambda: x < y, lambda: x == y, lambda: abs(x), lambda: fnp.sign(x), lambda: fnp.square(x),
         ]  # fmt: skip
         own = (

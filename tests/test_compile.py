@@ -127,7 +127,8 @@ def test_every_primitive_computes_what_run_does(primitive, backend, data):
 
 
 def test_every_primitive_was_drawn():
-    assert COVERED in (set(), {p.name for p in registry})  # empty where another process ran the tests above
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # whose processes share the tests above
+        assert COVERED in (set(), {p.name for p in registry})
     assert {p.name for p in registry} >= set(ULPS)
 
 

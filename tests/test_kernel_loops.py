@@ -262,9 +262,8 @@ DECLINED: dict[str, Loop] = {
     ),
     "a sort": scanned(lambda a, x: [fnp.sort(a) + x], [np.ones(5)], [np.ones(3)]),
     "complex numbers": scanned(lambda a, x: [a * x], [np.complex128(1)], [np.ones(3, complex)]),
-    "much work": scanned(
-        lambda a: [a @ a @ a @ a @ a @ a @ a @ a], [np.ones((8, 8))], length=3
-    ),
+    "much work": scanned(lambda a: [a @ a @ a @ a @ a @ a @ a @ a], [np.ones((8, 8))], length=3),
+    "a branch of many": chosen(3, [lambda x, n=n: x + n for n in range(50)], [F8(1.0)]),
 }  # fmt: skip
 
 

@@ -127,7 +127,7 @@ def lines(x: Elements, axes: Sequence[int]) -> tuple[list[list[Value]], tuple[in
 def reduction(op: str) -> Rule:
     def rule(u: Any, e: Eqn, xs: Sequence[Array]) -> Array:
         k, x, axes = u.k, elements(u.k, xs[0]), tuple(sorted(e.params["axes"]))
-        u.spend(x.size)
+        u.spend(x.size, x.size)
         inner = axes == tuple(range(x.ndim - len(axes), x.ndim))
         type_ = kernel_type(e.outputs[0].type.dtype)
         groups, shape = lines(x, axes)
@@ -204,7 +204,7 @@ def dot_general(u: Any, e: Eqn, xs: Sequence[Array]) -> Array:
     b, f = len(xb), len(xf)
     depth = prod(x.shape[b + f :])
     type_, shape = kernel_type(e.outputs[0].type.dtype), e.outputs[0].type.shape
-    u.spend(2 * depth * prod(shape))
+    u.spend(2 * depth * prod(shape), depth * prod(shape))
     x, w = x.reshape((*x.shape[: b + f], depth)), w.reshape((*w.shape[: b + len(wf)], depth))
     out = []
     for at in product(*map(range, shape)):
@@ -260,5 +260,5 @@ def apply(u: Any, e: Eqn, xs: Sequence[Array]) -> list[Array]:
         return [rule(u, e, xs)]
     if name not in RULES:
         raise Decline(f"no rule for {name}")
-    u.spend(e.outputs[0].type.size * u.weight(e))
+    u.spend(e.outputs[0].type.size * u.weight(e), e.outputs[0].type.size)
     return elementwise(u, e, xs)

@@ -25,6 +25,8 @@ from .routines_writer import combined
 from .small_programs import doubtful_outputs, doubts, indexed_only, ordered, passed, programs, weight
 
 WORK = 2000  # scalar operations of a kernel
+WIDE = 800  # of these on arrays of at least LANES elements, which kernels of their own would do in lanes
+LANES = 8
 REGISTERS = 8  # elements up to which a carried array is in registers, however it is used
 BRANCHES = 32  # of a cond
 SCRATCH = 4096  # elements of an array that a kernel keeps to itself
@@ -39,16 +41,17 @@ class Unrolled:
     def __init__(self, k: Builder, trusting: bool, in_memory: bool):
         self.k, self.trusting, self.in_memory = k, trusting, in_memory
         self.limit = LIMIT
-        self.work = 0
+        self.work = self.wide = 0
         self.doubt = False  # whether the output of the present equation is doubtful
 
     weight = staticmethod(weight)
 
-    def spend(self, count: int) -> None:
-        """Count operations; too many are not small."""
+    def spend(self, count: int, lanes: int = 1) -> None:
+        """Count operations, so many of which could be done together; too many are not small."""
         self.work += count
-        if self.work > WORK:
-            raise Decline(f"it takes more than {WORK} operations")
+        self.wide += count if lanes >= LANES else 0
+        if self.work > WORK or self.wide > WIDE:
+            raise Decline("it takes many operations")
 
     def sound(self, value: Value) -> None:
         """Stop if a doubtful result is NaN."""

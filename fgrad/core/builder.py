@@ -35,7 +35,7 @@ class Builder(Trace):
         self.with_sites = sites
         self.records: list[tuple[Call, list[Atom], list[Var], int]] = []
         self.sites: list[Site | None] = []
-        self.captured: dict[int, tuple[Var, Any, Any]] = {}  # by id: what stands for it, its value, the object
+        self.captured: dict[Any, tuple[Var, Any, Any]] = {}  # what stands for a value, the value, the object
         self.snapshots: dict[int, tuple[Any, np.ndarray]] = {}
 
     def input(self, sig: Signature) -> Tracer:
@@ -70,9 +70,10 @@ class Builder(Trace):
         return self._capture(self.snapshot(x), aval)
 
     def _capture(self, x: Any, aval: ShapedArray) -> Var:
-        found = self.captured.get(id(x))
+        key = _which(x)
+        found = self.captured.get(key)
         if found is None:
-            found = self.captured[id(x)] = (Var(aval), fresh(x) if type(x) is Tracer else x, x)
+            found = self.captured[key] = (Var(aval), fresh(x) if type(x) is Tracer else x, x)
         return found[0]
 
     def snapshot(self, x: np.ndarray) -> np.ndarray:

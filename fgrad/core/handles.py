@@ -256,7 +256,7 @@ def written(x: Tracer, call: Call, rest: Sequence[Any]) -> np.ndarray:
     value: np.ndarray = x.value
     out = write(value, *rest)
     if out is value or (out.base is value and out.shape == value.shape and out.strides == value.strides):
-        return value
+        return value  # type: ignore[no-any-return]
     copy: np.ndarray = np.array(out, order="C")
     return copy  # the whole array was replaced, perhaps by what belongs to somebody else
 
