@@ -26,7 +26,7 @@ import numpy as np
 
 from ..core.ir import Eqn
 from .element_index import picked
-from .elements import Array, Memory, Place, elements, kernel_type
+from .elements import Array, Decline, Memory, Place, elements, kernel_type
 from .fuse import contiguous
 from .native.records import more_records
 from .native.serial import look_for_signals
@@ -79,6 +79,8 @@ class Unroller(Unrolled):
         """One slice along the axis in front."""
         if type(x) is Memory:
             return x.moved(self.k, [(at, x.strides[0])], x.shape[1:], x.strides[1:])
+        if not len(x):
+            raise Decline("there is no slice")
         return picked(self, at, [np.asarray(part, object) for part in x])
 
     # --------------------------------------------------------------------------------------------------------- scan
