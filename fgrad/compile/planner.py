@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from ..core.ir import Jaxpr, Var
-from ..regions.call import inlined, memo
+from ..regions.call import executed, memo
 from ..rewrites.pipeline import simplify
 from . import library
 from .fuse import Call, Fuser
@@ -15,7 +15,7 @@ from .uniform import with_uniform_constants
 
 # What becomes of a program, behind the rewrites, before it is planned
 PREPARATION: list[tuple[str, Callable[[Jaxpr], Jaxpr]]] = [
-    ("calls in place", inlined),
+    ("calls in place", executed),
     ("uniform constants", with_uniform_constants),
 ]
 

@@ -19,7 +19,6 @@ from .elements import LIMIT, Decline
 from .expressions import KEEP_NAN
 from .scalar_rules import WEIGHTS
 
-BODIES = frozenset(["call", "checkpoint", "custom_jvp", "custom_vjp"])
 # What gives NaN where an operand that counts is NaN, beside what `expressions.KEEP_NAN` has
 CARRY_NAN = KEEP_NAN | frozenset(TABLE) - {"argmax", "argmin", "reduce_and", "reduce_or"}
 TOO_MUCH = 10**12
@@ -60,11 +59,9 @@ def _flat(jaxpr: Jaxpr) -> Jaxpr:
 
 def _body(e: Eqn) -> Jaxpr | None:
     """The program that an equation runs, if it does nothing else."""
-    if e.primitive.name in BODIES:
+    if e.primitive.name == "checkpoint":
         return e.params["jaxpr"]  # type: ignore[no-any-return]
-    if e.primitive.name == "custom_linear":
-        return e.primitive.forward(e.params["bwd"], e.params["residuals"])  # type: ignore[attr-defined, no-any-return]
-    return None
+    return e.primitive.inside(**e.params) if e.primitive.region else None  # type: ignore[attr-defined, no-any-return]
 
 
 class Stage(NamedTuple):

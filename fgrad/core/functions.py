@@ -39,4 +39,8 @@ def numbers_around(fun: Callable[..., Any]) -> tuple[Any, ...]:
             values.append(cell.cell_contents)
         except ValueError:  # not assigned yet
             values.append(None)
-    return tuple([(type(v), repr(v)) if isinstance(v, int | float | complex | np.generic) else None for v in values])
+    return tuple([(type(v), repr(v)) if _is_number(v) else None for v in values])
+
+
+def _is_number(v: Any) -> bool:
+    return isinstance(v, int | float | complex | np.generic) or (isinstance(v, np.ndarray) and not v.ndim)

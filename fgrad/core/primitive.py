@@ -180,6 +180,13 @@ class Region(Primitive):
         """(outs, residuals, which outs are active, linear program: residuals, active tangents -> active tangents)."""
         raise self._missing("linearize")
 
+    def inside(self, **params: Any) -> Jaxpr | None:
+        """The program on all its operands that it runs, where it does nothing else; then that may stand in its place.
+
+        Once derivatives are taken and lanes are mapped: what it says of these is lost.
+        """
+        return None
+
     def dependent(self, flags: Sequence[bool], **params: Any) -> Sequence[bool] | None:
         """Which outputs depend on the operands with a flag; None: all."""
         return None

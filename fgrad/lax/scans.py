@@ -17,10 +17,11 @@ from ..core.builder import trace
 from ..core.errors import ConcretizationError, ShapeError, TreeError, message
 from ..core.ir import Jaxpr
 from ..core.leaves import described, name_of, path_of
-from ..core.trace import Tracer, peek, signature
+from ..core.trace import Tracer, peek, signature, stage
 from ..core.types import ShapedArray, aval_of
 from ..passes.interpret import interpret
 from ..passes.vmap import batch_program
+from ..primitives.family import p
 from ..regions.bodies import constless
 from ..regions.call import memo, one_equation
 from ..regions.checkpoint import checkpoint as checkpoint_region
@@ -260,7 +261,8 @@ def _unrolled(body: Jaxpr, how: How, size: int, types: Sequence[ShapedArray]) ->
             outs = interpret(body, [*args[: how.consts], *state, *now])
             state = outs[: how.carry]
             for ys, y, t in zip(found, outs[how.carry :], body.out_types[how.carry :], strict=True):
-                ys.append(reshape(y, (1, *t.shape)))
+                dims = tuple(range(1, t.ndim + 1))
+                ys.append(stage(p.broadcast_in_dim, y, shape=(1, *t.shape), dims=dims))  # `y` may be a literal
         return [*state, *[concatenate(ys[::-1] if how.reverse else ys, 0) for ys in found]]
 
     return trace(program, types, "lax.scan", sites=False)[0]

@@ -140,6 +140,9 @@ class Call(Region):
     def run(self, *xs: Any, jaxpr: Jaxpr, name: str) -> tuple[Any, ...]:
         return run_program(jaxpr, xs)
 
+    def inside(self, *, jaxpr: Jaxpr, name: str) -> Jaxpr | None:
+        return jaxpr
+
     def jvp(self, tangents: Sequence[Any], *xs: Any, jaxpr: Jaxpr, name: str) -> tuple[Sequence[Any], Sequence[Any]]:
         active = tuple(t is not None for t in tangents)
         program, out_active = memo(jaxpr, ("jvp", active), lambda: jvp_program(jaxpr, active))
@@ -190,15 +193,25 @@ call = Call("call")
 
 def inlined(jaxpr: Jaxpr) -> Jaxpr:
     """The program with calls replaced by their bodies."""
-    if not any(e.primitive is call for e in jaxpr.eqns):
+    return _replaced(jaxpr, lambda e: e.params["jaxpr"] if e.primitive is call else None)
+
+
+def executed(jaxpr: Jaxpr) -> Jaxpr:
+    """The program with all regions replaced that only run a program, for a compiler: rules are no longer needed."""
+    return _replaced(jaxpr, lambda e: e.primitive.inside(**e.params) if e.primitive.region else None)  # type: ignore[attr-defined]
+
+
+def _replaced(jaxpr: Jaxpr, body: Callable[[Eqn], Jaxpr | None]) -> Jaxpr:
+    if not any(body(e) for e in jaxpr.eqns):
         return jaxpr
 
     def flat(program: Jaxpr, args: Sequence[Any]) -> list[Any]:
         env: dict[Any, Any] = dict(zip(program.inputs, args, strict=True))
         for e in program.eqns:
             sub = [env[a] if type(a) is Var else a for a in e.inputs]
-            if e.primitive is call:
-                outs = flat(e.params["jaxpr"], sub)
+            inner = body(e)
+            if inner is not None:
+                outs = flat(inner, sub)
             else:
                 outs = [Var(v.type) for v in e.outputs]
                 eqns.append(Eqn(e.primitive, sub, e.params, outs, e.origin))
@@ -210,4 +223,4 @@ def inlined(jaxpr: Jaxpr) -> Jaxpr:
     return Jaxpr(jaxpr.inputs, eqns, outs, jaxpr.consts, jaxpr.sites)
 
 
-__all__ = ["Call", "call", "execute", "inlined", "interpret", "memo", "one_equation", "transposed_program"]
+__all__ = ["Call", "call", "execute", "executed", "inlined", "interpret", "memo", "one_equation", "transposed_program"]

@@ -32,6 +32,9 @@ def _recomputing(jaxpr: Jaxpr, active: tuple[bool, ...]) -> tuple[Jaxpr, tuple[b
 class Checkpoint(Call):
     """As `call`, but its linear half is a region that computes the primal again; nothing crosses its border."""
 
+    def inside(self, *, jaxpr: Jaxpr, name: str) -> Jaxpr | None:
+        return None
+
     def linearize(self, active: Sequence[bool], *xs: Any, jaxpr: Jaxpr, name: str) -> Any:
         active = tuple(active)
         if jaxpr.effects & ORDERED:

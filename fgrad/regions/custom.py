@@ -72,6 +72,9 @@ class _Custom(Region):
     def run(self, *xs: Any, **params: Any) -> tuple[Any, ...]:
         return execute(params["jaxpr"], xs)
 
+    def inside(self, **params: Any) -> Jaxpr | None:
+        return params["jaxpr"]  # type: ignore[no-any-return]
+
     def batch(self, size: int, mapped: Sequence[bool], *xs: Any, **params: Any) -> Any:
         batched, marks = self.batched(size, tuple(mapped), **params)
         return _results(self(*xs, **batched), batched["jaxpr"]), marks
@@ -321,6 +324,9 @@ class CustomLinear(Region):
 
     def run(self, *xs: Any, bwd: Jaxpr, residuals: int, name: str) -> tuple[Any, ...]:
         return execute(self.forward(bwd, residuals), xs)
+
+    def inside(self, *, bwd: Jaxpr, residuals: int, name: str) -> Jaxpr | None:
+        return self.forward(bwd, residuals)
 
     def jvp(self, tangents: Sequence[Any], *xs: Any, bwd: Jaxpr, residuals: int, name: str) -> Any:
         body = self.forward(bwd, residuals)

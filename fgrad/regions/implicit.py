@@ -19,7 +19,7 @@ import numpy as np
 from ..core.builder import trace
 from ..core.effects import Effects
 from ..core.errors import GradError, message
-from ..core.ir import Jaxpr
+from ..core.ir import Jaxpr, Var
 from ..core.primitive import Region, is_linear, registry, space
 from ..core.types import ShapedArray, shaped
 from ..passes.interpret import interpret
@@ -50,6 +50,7 @@ class Implicit(Region):
     """What both share. `solve`: its captured, arguments -> solution, further results, which have no derivative."""
 
     equation: str  # the param that holds the equation: its captured, x -> f(θ, x)
+    third: str  # the param of the third program that has captured values
     affine: bool  # whether the arguments are the right side b
 
     def inverse(self, values: Sequence[Any], x: Sequence[Any], rhs: Sequence[Any], **params: Any) -> list[Any]:
@@ -65,6 +66,18 @@ class Implicit(Region):
     def run(self, *xs: Any, **params: Any) -> tuple[Any, ...]:
         _, mine, _, given = grouped(xs, params["captured"])
         return tuple([np.array(y)[()] for y in execute(params["solve"], [*mine, *given])])
+
+    def inside(self, **params: Any) -> Jaxpr | None:
+        """`solve`, with inputs for what it does not read."""
+        solve, equation, captured = params["solve"], params[self.equation], params["captured"]
+
+        def make() -> Jaxpr:
+            mine, given = solve.inputs[: captured[1]], solve.inputs[captured[1] :]
+            first = [Var(t) for t in equation.in_types[: captured[0]]]
+            last = [Var(t) for t in params[self.third].in_types[: captured[2]]] if captured[2] else []
+            return permuted(solve, [*first, *mine, *last, *given], solve.outputs)
+
+        return memo(solve, ("inside", self, *params.items()), make)  # type: ignore[no-any-return]
 
     def apply(self, xs: Sequence[Any], **params: Any) -> list[Any]:
         """As a call, but always a list."""
@@ -118,6 +131,7 @@ class LinearSolve(Implicit):
     """
 
     equation = "matvec"
+    third = "back"
     affine = True
 
     def inverse(self, values: Sequence[Any], x: Sequence[Any], rhs: Sequence[Any], **params: Any) -> list[Any]:
@@ -211,6 +225,7 @@ class Root(Implicit):
     """
 
     equation = "f"
+    third = "tangent"
     affine = False
 
     def inverse(self, values: Sequence[Any], x: Sequence[Any], rhs: Sequence[Any], **params: Any) -> list[Any]:
