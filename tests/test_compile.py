@@ -127,7 +127,8 @@ def test_every_primitive_computes_what_run_does(primitive, backend, data):
 
 
 def test_every_primitive_was_drawn():
-    assert COVERED in (set(), {p.name for p in registry})  # empty where another process ran the tests above
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # whose processes share the tests above
+        assert COVERED in (set(), {p.name for p in registry})
     assert {p.name for p in registry} >= set(ULPS)
 
 
@@ -218,6 +219,27 @@ def compiled(f, *args):
     before = cache.counters.misses + cache.counters.disk_hits
     jit(f)(*args)
     return cache.counters.misses + cache.counters.disk_hits - before
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_division_of_a_row_by_one_number(dtype):
+    rng, info, power = np.random.default_rng(0), np.finfo(dtype), {"f4": 15, "f8": 150}[dtype]
+    tiny, least, large = info.tiny, info.smallest_subnormal, info.max
+    special = [0, -0.0, np.inf, -np.inf, np.nan, large, -large, large / 3, tiny, least, -least, 3 * least, tiny / 3, 1]
+    x, y = (rng.standard_normal(n) * 10.0 ** rng.uniform(-power, power, n) for n in ((500, 70), 500))
+    x, y = x.astype(dtype), y.astype(dtype)
+    x[:, : len(special)] = y[: len(special)] = special
+    y = np.concatenate([y[:, None], np.zeros((500, 69), dtype)], 1)
+    with np.errstate(all="ignore"):
+        want = x / y.sum(1, keepdims=True)
+    got = jit(lambda x, y: x / y.sum(1, keepdims=True))(x, y)
+    np.testing.assert_array_equal(np.signbit(got[want == 0]), np.signbit(want[want == 0]))
+    usual = (np.abs(x) > tiny * 2.0**60) | (x == 0) | np.isnan(x)
+    differ = (got != want) & ~(np.isnan(got) & np.isnan(want))
+    assert differ[usual].mean() < 1e-4  # correctly rounded, but for one in millions in float32
+    ends = differ & ~(np.isfinite(got) & np.isfinite(want))
+    assert not ends.any()
+    np.testing.assert_array_max_ulp(got[np.isfinite(want)], want[np.isfinite(want)], 1)
 
 
 def test_another_batch_size_compiles_nothing():

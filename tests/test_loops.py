@@ -454,3 +454,51 @@ def test_the_program_of_a_loop_is_one_equation():
     assert [e.primitive.name for e in program.eqns] == ["while_loop"]
     program = fgrad.make_jaxpr(lambda x: lax.fori_loop(0, 4, lambda i, c: c + x, 0.0))(3.0)
     assert [e.primitive.name for e in program.eqns] == ["scan"]
+
+
+# -------------------------------------------------------------------------------------------------- in-place writes
+
+
+def test_carries_may_be_written():
+    def functional(c, x):
+        c = np.concatenate([c[1:], (c[0] * x)[None]])
+        return c * 2.0, c.sum()
+
+    def writing(c, x):
+        first = c[0]
+        c[:-1] = c[1:]
+        c[-1] = first * x
+        y = c.sum()
+        c *= 2.0
+        return c, y
+
+    init, xs = np.array([0.5, 1.0, 2.0]), np.array([0.3, 0.7, 1.1, 0.2])
+    before = init.copy()
+    want = python_loops.scan(functional, init, xs)
+    for wrap in (lambda f: f, fgrad.jit):
+        check_close(wrap(lambda c, x: lax.scan(writing, c, x))(init, xs), want)
+        loss = lambda c, x: weighed(lax.scan(writing, c, x))  # noqa: E731
+        plain = lambda c, x: weighed(python_loops.scan(functional, c, x))  # noqa: E731
+        check_close(wrap(fgrad.grad(loss, (0, 1)))(init, xs), fgrad.grad(plain, (0, 1))(init, xs))
+    np.testing.assert_array_equal(init, before)
+
+    def fill(i, c):
+        c[i] = i * c[i - 1] + 1
+        return c
+
+    want = [0, 1, 3, 10, 41]
+    assert lax.fori_loop(1, 5, fill, np.zeros(5)).tolist() == want
+    assert fgrad.jit(lambda n: lax.fori_loop(1, n, fill, np.zeros(5)))(5).tolist() == want
+    halve = lambda s: (s[0] + 1, fill(s[0], s[1]))  # noqa: E731
+    assert lax.while_loop(lambda s: s[0] < 5, halve, (1, np.zeros(5)))[1].tolist() == want
+
+
+def test_what_a_loop_returns_may_be_written():
+    def f(x):
+        carry, ys = lax.scan(lambda c, v: (c + v * x, c * x), fnp.zeros(2), np.ones((3, 2)))
+        carry[0] = x
+        ys[1] *= 2.0
+        return weighed((carry, ys))
+
+    check_grads(f, (0.7,))
+    check_close(fgrad.jit(fgrad.grad(f))(0.7), fgrad.grad(f)(0.7))

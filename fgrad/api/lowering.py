@@ -140,7 +140,8 @@ class _Described:
         that it takes in, a product of m × k by k × n matrices 2 m n k (8 for complex); "transcendentals": values of
         functions such as exp; "bytes accessed": sizes of all operands that the native calls read and write; "peak
         memory": bytes taken beyond the arguments. NumPy calls count their bytes, and operations where they are
-        elementwise, reductions or products.
+        elementwise, reductions or products. A loop counts as often as its body runs, but once where that is not known;
+        of branches, the one counts that works most.
         """
         return cost_analysis(self.plan)
 

@@ -95,7 +95,7 @@ def loop_work(item: Item) -> Work:
         counts = zip(*works(inner.plan), strict=True)
         found.append(Work(*[(1 if inner.times is None else inner.times) * sum(n) for n in counts]))
     if item.eqn is not None and item.eqn.primitive.name == "cond":
-        return max(found)
+        return max(found, key=lambda work: work.flops + work.transcendentals)
     return Work(*map(sum, zip(*found, strict=True)))
 
 
@@ -222,9 +222,12 @@ def memory_plan(
         buffers.append(BufferUse(names.atom(v), type_text(v), bytes_of(v), where, *uses))
     copies = [f"{outputs[i]}: it is {why}" for i, why in sorted(plan.copied.items())]
     for number, item in enumerate(plan.items):
-        if item.kernel is not None and item.step is None:
+        if item.kernel is not None and item.step is None and item.eqn is None:
             what = ", ".join(map(names.atom, item.reads))
             copies.append(f"{what}, by item {number}: the library cannot read it as it lies in memory")
+        elif item.vanishes:
+            what = f"{names.atom(item.reads[0])} to {names.atom(item.writes[0])}"
+            copies.append(f"{what}, by item {number}, to be written into: {why_copied(plan, number, item)}")
     donated = {i: f"{inputs[i]}: {outputs[o]} is written into it" for o, i in plan.donated_to.items()}
     donated |= {i: f"{inputs[i]}: not used, since {why}" for i, why in plan.unused.items()}
     return MemoryPlan(
@@ -244,3 +247,15 @@ def memory_plan(
 def type_text(v: Any) -> str:
     """The type of a variable or of a temporary, as programs show it."""
     return f"{dtype_of(v.type).name}[{v.length}]" if type(v) is Temporary else repr(v.type)
+
+
+def why_copied(plan: Plan, number: int, item: Item) -> str:
+    """Why an array that is written into is a copy of another, which stays as it is."""
+    old = plan.base(item.reads[0])
+    kind = plan.places[old].kind if old in plan.places else ""
+    if kind == "constant":
+        return "it is a captured array"
+    if kind == "input":
+        return "it is an argument, whose memory is not given to the program"
+    later = [i for i, other in enumerate(plan.items) if i > number and any(plan.base(v) is old for v in other.reads)]
+    return f"it is read again by item {later[0]}" if later else "the other is a result, or is used elsewhere"

@@ -12,16 +12,17 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..core.builder import resting_collector
-from ..core.effects import KEPT
-from ..core.errors import FgradError, OutOfBoundsError, message
+from ..core.effects import KEPT, Effect
+from ..core.errors import FgradError, OutOfBoundsError, describe_site, message, relocate
 from ..core.ir import Eqn, Jaxpr
+from ..primitives.index import out_of_bounds
 from ..regions.call import execute, plainly
 from ..regions.callbacks import journaled
 from . import callbacks, code, factorizations, lapack
 from .engine import CompileError
 from .expressions import NAN_MET, NEAR, TOO_FAR
 from .native.program import NativeProgram, Output, Program
-from .plan import Plan, slots_of
+from .plan import Item, Plan, slots_of
 from .planner import PREPARATION, Planner
 
 BACKENDS = ("native", "numba", "interpreter")
@@ -34,10 +35,9 @@ class KernelWarning(RuntimeWarning):
 class ProgramFailure(FgradError, RuntimeError):
     """A program stopped: `status` and `details` as the native code left them; `item` is where."""
 
-    def __init__(self, text: str, status: int, item: Any):
+    def __init__(self, text: str, status: int, item: Any, details: tuple[int, int]):
         super().__init__(text)
-        self.status = status
-        self.item = item
+        self.status, self.item, self.details = status, item, details
 
 
 class Mistrust(Exception):
@@ -52,13 +52,14 @@ class Executable:
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[int] = (), backend: str = "native"):
         self.backend = backend
-        self.jaxpr = jaxpr
+        self.jaxpr = self.source = jaxpr
         for _, rewrite in PREPARATION:
             self.jaxpr = rewrite(self.jaxpr)
         self.donated = tuple(donated)
         # Whether it does something that may not be done again by a second run: `run` sees to that, native dispatch not.
         self.kept = bool(self.jaxpr.effects & KEPT)
         self.keep: list[Any] = []  # callbacks, for as long as the program lives
+        self.items: list[Item] = []  # of all plans there were, by the numbers of failures
         self.times: dict[str, float] = {}
         # Whether zeros that annihilate infinities are left out until one would be needed. Not where memory of arguments
         # is written: the program could not be run again.
@@ -72,7 +73,7 @@ class Executable:
         """Plan, compile and fill the table; equations whose origin is refused become NumPy calls."""
         start = time.perf_counter()
         self.refused = refused
-        self.planner = Planner(refused, self.trusting, self.keep)
+        self.planner = Planner(refused, self.trusting, self.keep, self.items)
         self.plan: Plan = self.planner.program(self.jaxpr, self.donated)
         middle = time.perf_counter()
         items = [item for plan in self.plan.walk() for item in plan.items]
@@ -100,7 +101,7 @@ class Executable:
             raise error
         names = ", ".join(sorted({e.primitive.name for e in bad}))
         site = next((s for e in bad if (s := self.site(e)) is not None), None)
-        where = f" at {site}" if site is not None else ""
+        where = f" at {describe_site(site)}" if site is not None else ""
         text = f"a kernel could not be compiled; its equations ({names}{where}) run as NumPy calls"
         warnings.warn(message(text, got=str(error).split("\n")[0], do="report it, please"), KernelWarning, stacklevel=6)
         self.prepare(refused | {id(e) for e in bad})
@@ -157,27 +158,46 @@ class Executable:
         if status == 1 and b in (NAN_MET, TOO_FAR) and not self.donated:
             self.mistrust(b)
             raise Mistrust
-        item = self.planner.items[thunk]
+        item = self.items[thunk]
         if status == 1 and b == TOO_FAR:
             what = "sin, cos or tan of an argument beyond 2**46 in a program that may overwrite its arguments"
-            raise ProgramFailure(message(what, do="do not donate arguments to it"), status, item)
+            raise ProgramFailure(message(what, do="do not donate arguments to it"), status, item, (a, b))
         if status == 2:
             error = callbacks.PENDING.pop(threading.get_ident())
             if not isinstance(error, OutOfBoundsError) or getattr(error, "located", False) or self.plan.donated_to:
                 raise error
         if status == lapack.FAILED:
             raise factorizations.failure(item.eqn.primitive.name, a)
-        raise ProgramFailure(f"item {thunk} ({item.text}) failed with status {status} ({a}, {b})", status, item)
+        text = f"item {thunk} ({item.text}) failed with status {status} ({a}, {b})"
+        raise ProgramFailure(text, status, item, (a, b))
 
     def explain(self, jaxpr: Jaxpr, leaves: Sequence[Any], failure: ProgramFailure) -> NoReturn:
         """Raise the error of a failed program as NumPy calls give it, with the user's line.
 
         `jaxpr` is the caller's own, of which this may be an equal one.
         """
+        error = self.outside(failure) if jaxpr is self.source else None
+        if error is not None:
+            raise error from None
         if not self.plan.donated_to:
             with plainly():
                 execute(jaxpr, leaves)
         raise failure from None
+
+    def outside(self, failure: ProgramFailure) -> OutOfBoundsError | None:
+        """The error of an index in a loop, of which NumPy calls would have to repeat all runs; None: not certain."""
+        item, (index, size) = failure.item, failure.details
+        plan = next((p for p in self.plan.walk() if item in p.items), self.plan)
+        if failure.status != 1 or plan is self.plan or plan in self.planner.shared:
+            return None
+        eqns = [item.eqn] if item.step is None else item.step.equations()
+        eqns = [e for e in eqns if e is not None and Effect.RAISES in e.effects and not e.primitive.region]
+        axes = [a for e in eqns for a in e.params.get("axes", ()) if e.inputs[0].type.shape[a] == size]
+        if len(eqns) != 1 or len(axes) != 1:
+            return None
+        error = out_of_bounds(index, axes[0], eqns[0].inputs[0].type)
+        relocate(error, self.site(eqns[0]))
+        return error
 
 
 def far_reaching(plan: Plan) -> set[int]:

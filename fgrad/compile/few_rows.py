@@ -25,17 +25,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
-from .correlate import Sums, decomposed, grain, shifted
+from .correlate import Sums, decomposed, grain
 from .emit import Launch
 from .engine import native_vector_bytes
-from .nests import Builder, Value
-from .products import Product, product_call
-from .scalars import size_of, type_name
+from .nests import STATIC, Builder, Value
+from .products import Product
+from .scalars import type_name
 
 BLOCK = 256  # terms of a sum that are added up before they go to c,
-LONG = 768  # if there are more than these
+LONG = 768  # if there are so many; or so many as a block, where a is transposed
+BANDWIDTH = 30.0  # bytes a nanosecond, of operands and result
+
+# Products that OpenBLAS does as fast or faster, of which this many
+ROWS = 64  # rows are exceeded: its copies pay,
+FEW = 16  # or these, without AVX-512, and
+NEAR = 1 << 15  # these bytes of b: the first-level cache;
+FAR = 1 << 20  # or these in any case: a part of the second-level cache;
+NARROW = 8  # columns are not reached,
+TINY = 1024  # but for products of so few multiplications
 
 
 class Tile(NamedTuple):
@@ -57,54 +67,72 @@ class Tile(NamedTuple):
         return self.vectors * self.lanes
 
 
-def tile_of(type: str, m: int, n: int, k: int) -> Tile:
+def tile_of(p: Product) -> Tile:
     """The tile that takes least time: a step takes half a cycle for each product or load, and four cycles at least.
 
-    LLVM loads all that a step needs before it multiplies: that has to fit into the registers beside the sums.
+    LLVM loads all that a step needs before it multiplies: that has to fit into the registers beside the sums. What may
+    be the size of a batch, and is no static one, does not count: the number of rows, or of terms if a is transposed.
     """
-    bytes = native_vector_bytes()
-    lanes, registers = bytes // size_of(type), 32 if bytes == 64 else 16
-    near = k * n * size_of(type) <= 1 << 15  # b is in the first-level cache
+    bytes, size = native_vector_bytes(), p.dtype.itemsize
+    lanes, registers = bytes // size, 32 if bytes == 64 else 16
+    m, n, k = p.m if p.m <= STATIC else ROWS, p.n, BLOCK if p.a.transposed else p.k
+    near = k * n * size <= NEAR
     best: Tile | None = None
     for vectors in range(1, min(4, -(-n // lanes)) + 1):
         for most in range(1, min(m, (registers - 1 - vectors) // (vectors + 1)) + 1):
-            down = -(-m // most)
-            rows, across = -(-m // down), -(-n // (vectors * lanes))
+            rows = -(-m // -(-m // most)) if m <= STATIC else most
+            down, across = -(-m // rows), -(-n // (vectors * lanes))
             step = max(rows * vectors, 8, rows + 2 * vectors, 0 if near else 5 * vectors)
             cost = across * (8 + down * (4 + rows * vectors + 0.2 * k * step))
             if best is None or cost < best.cost:
                 best = Tile(rows, vectors, lanes, down, across, cost)
     assert best is not None
-    return best
+    down = -(-p.m // best.rows)
+    return best._replace(down=down, cost=best.cost * down / best.down * p.k / k)
 
 
-def few_rows(p: Product, operands: Sequence[Any]) -> Launch | None:
-    """The kernel of a product on (a, b, c), where it is no slower than the library."""
-    type = type_name(p.dtype)
-    if type not in ("f32", "f64") or p.b.transposed or p.vector or not p.flops:
-        return None
-    tile = tile_of(type, p.m, p.n, p.k)
-    cost = 20 + p.count * tile.cost
-    if cost > product_call(p).cost:
-        return None
-    nest = _Nest(p, type, tile)
+def few_rows(p: Product) -> Launch | None:
+    """The kernel of a product on operands 0, 1, 2 for a, b, c, where the library is hardly ever faster; else None."""
+    return launch(p) if p.dtype.kind == "f" and p.flops and not p.b.transposed and suits(p) else None
+
+
+def suits(p: Product) -> bool:
+    """Whether such a kernel is worth it, by measurements with AVX-512 and AVX2."""
+    bytes, b = native_vector_bytes(), p.k * p.n * p.dtype.itemsize
+    if bytes < 32 or p.m * p.n * p.k <= TINY:
+        return bytes >= 32
+    if p.n < NARROW or (p.a.transposed and p.k < BLOCK):
+        return False
+    rows = ROWS if bytes == 64 or b <= NEAR else FEW
+    return p.m <= rows and b <= (FAR if p.m > 1 else FAR // 4)
+
+
+@lru_cache(4096)
+def launch(p: Product) -> Launch:
+    """The kernel of a product with the rows of b in one piece, and at least one element in each operand."""
+    tile = tile_of(p)
+    moved = p.count * (p.m * p.k + p.k * p.n + p.m * p.n) * p.dtype.itemsize
+    cost = 20 + max(p.count * tile.cost, moved / BANDWIDTH)
+    nest = _Nest(p, tile)
     nest.units()
     units = p.count * tile.across
-    launch = Launch(nest.k.finish(), operands, nest.k.dims, units, grain(cost, units))
-    launch.cost, launch.flops = cost, p.flops
-    return launch
+    made = Launch(nest.k.finish(), (0, 1, 2), nest.k.dims, units, grain(cost, units))
+    made.cost, made.flops = cost, p.flops
+    return made
 
 
 class _Nest:
     """The loops, from the outside to the inside. `again`: c is read, so nothing may be written twice."""
 
-    def __init__(self, p: Product, type: str, tile: Tile):
+    def __init__(self, p: Product, tile: Tile):
+        type = type_name(p.dtype)
+        assert type is not None
         self.p, self.type, self.tile = p, type, tile
         self.k = k = Builder()
         self.a, self.b, self.c = k.buffer(type, "in"), k.buffer(type, "in"), k.buffer(type, "out")
         self.zero, self.one = k.const(0, "i64"), k.const(1, "i64")
         self.m, self.n, self.terms = k.dim(p.m, "rows"), k.dim(p.n, "columns"), k.dim(p.k, "terms")
-        self.long = p.k > LONG
+        self.long = p.k >= (BLOCK if p.a.transposed else LONG)  # if it is, the sum may be over a batch, of any size
         self.again = self.long or p.beta != 0
 
     def units(self) -> None:
@@ -126,14 +154,16 @@ class _Nest:
 
     def blocks(self) -> None:
         """Blocks of the sum, of tiles of rows."""
-        k, p, tile = self.k, self.p, self.tile
+        k, tile = self.k, self.tile
         with ExitStack() as stack:
             first, behind = self.zero, self.terms
             self.fresh = None
             if self.long:
-                block = stack.enter_context(k.serial(self.zero, k.dim(-(-p.k // BLOCK), "chunks")))
-                first = k.mul(block, k.const(BLOCK, "i64"))
-                behind = k.op("min", k.add(first, k.const(BLOCK, "i64")), behind)
+                length = k.const(BLOCK, "i64")
+                count = k.op("quot", k.add(self.terms, k.const(BLOCK - 1, "i64")), length)
+                block = stack.enter_context(k.serial(self.zero, count))
+                first = k.mul(block, length)
+                behind = k.op("min", k.add(first, length), behind)
                 self.fresh = k.op("eq", block, self.zero)
             number = self.zero
             if tile.down > 1:
@@ -172,10 +202,10 @@ class _Nest:
         self, rows: Sequence[Value], lane: Value, offsets: Sequence[Value | None], sums: Sequence[Sequence[Value]]
     ) -> None:
         """Write sums, to which what is in c may be added."""
-        k, p, tile = self.k, self.p, self.tile
+        k, p = self.k, self.p
         alpha = None if p.alpha == 1 else k.const(p.alpha.real, self.type)
         column = k.add(k.affine([(self.column, self.one)], self.starts[2]), lane)
-        for r, (row, values) in enumerate(zip(rows, sums, strict=True)):
+        for row, values in zip(rows, sums, strict=True):
             at = k.affine([(row, k.dim(p.c.stride, "down c")), (column, self.one)])
             for u, (offset, value) in enumerate(zip(offsets, values, strict=True)):
                 index = k.add(at, offset) if offset else at
@@ -183,7 +213,7 @@ class _Nest:
                 if not self.again:
                     k.store(self.c, index, value)
                     continue
-                k.store(self.c, index, k.add(self.before(index), value), self.mine(r, u, row, lane, offset))
+                k.store(self.c, index, k.add(self.before(index), value), self.mine(u, row, lane, offset))
 
     def before(self, index: Value) -> Value:
         """What is to be added to a sum."""
@@ -194,11 +224,11 @@ class _Nest:
             start = k.mul(old, k.const(p.beta.real, self.type))
         return start if self.fresh is None else k.select(self.fresh, start, old)
 
-    def mine(self, r: int, u: int, row: Value, lane: Value, offset: Value | None) -> Value | None:
+    def mine(self, u: int, row: Value, lane: Value, offset: Value | None) -> Value | None:
         """Whether an element is in no tile before; None: for certain."""
         k, p, tile = self.k, self.p, self.tile
         mask = None
-        if p.m % tile.rows:
+        if p.m % tile.rows or p.m > STATIC:
             mask = k.op("ge", row, self.first_row)
         if p.n % tile.width and p.n > tile.lanes:
             column = k.add(self.column, k.add(lane, offset) if offset else lane)

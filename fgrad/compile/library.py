@@ -75,20 +75,21 @@ def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
         launch, copy = strided_copy(view, order)
         items.append(launch_item(launch))
         operands.append(copy)
-    direct = few_rows(plan.product, [*operands, out])
-    if direct is not None:
-        return [*items, launch_item(direct, eqn=e)]
+    p = plan.product
+    text = f"{p.m} x {p.k} x {p.n}" + (f", {p.count} times" if p.count > 1 else "")
+    launch = None if id(e) in fuser.refused else few_rows(p)
+    if launch is not None:
+        direct = launch_item(launch.renamed(dict(enumerate([*operands, out]))), eqn=e)
+        direct.text = f"gemm {text}: {launch.kernel.name}"
+        return [*items, direct]
     example = plan.thunk(0, 1, 2)
 
     def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
         made = plan.thunk(slot(operands[0]), slot(operands[1]), slot(out))
         return Thunk(address(made.function), made.operands, made.dims, made.extent, made.grain, made.cost)
 
-    p = plan.product
-    text = f"{example.function.name} {p.m} x {p.k} x {p.n}" + (f", {p.count} times" if p.count > 1 else "")
-    items.append(
-        Item(text, operands, [out], thunk, native=[example.function], cost=example.cost, flops=example.flops, eqn=e)
-    )
+    text, native = f"{example.function.name} {text}", [example.function]
+    items.append(Item(text, operands, [out], thunk, native=native, cost=example.cost, flops=example.flops, eqn=e))
     return items
 
 

@@ -9,10 +9,10 @@
         store o[%1] = %4
 
 A kernel is a thunk function (see `native`): it gets operands, dims, and the part [begin, end) of its parallel axis.
-Values are immutable and in single-assignment form. A pure operation stands in the outermost block in which its operands
-are known, so loops contain only what depends on them. Loops are `serial` or `vector`: the iterations of a vector loop
-are independent but for accumulators, and are done in lanes by the renderers that can. There is at most one vector loop
-around any statement; it may hold serial loops. Where there are no lanes, a condition may end a serial loop early.
+Values are immutable and in single-assignment form. A pure operation stands in the outermost block in which its
+operands are known, so loops contain only what depends on them. Loops are `serial` or `vector`: the iterations of a
+vector loop are independent but for accumulators, and are done in lanes by the renderers that can. There is at most one
+vector loop around any statement; it may hold serial loops, which a condition may leave early where there are no lanes.
 Extents up to 16 are constants, larger ones run-time dims, so that one kernel serves every batch size; its text is the
 key by which it is cached.
 """

@@ -22,6 +22,8 @@ from .native.language import Native, load_i64, memcpy, native
 from .native.program import Thunk
 from .native.records import with_records
 from .nests import Kernel
+from .order import reads_first
+from .ranges import Ranges
 from .scalars import size_of
 
 ALIGN = 64  # bytes
@@ -124,8 +126,8 @@ class Plan:
     ):
         self.jaxpr = jaxpr
         self.steps = steps
-        self.items = list(items)
         self.aliases = aliases
+        self.items = reads_first(items, self.base)
         self.places: dict[Any, Place] = {}
         self.in_place: list[tuple[int, Any, Any]] = []  # number of an item, what it overwrites, by what
         self.copied: dict[int, str] = {}  # output: why it is a copy
@@ -346,43 +348,6 @@ def slots_of(plan: Plan, number: Callable[[tuple[str, int]], int]) -> Callable[[
         return number(plan.memory(v))
 
     return slot
-
-
-class Ranges:
-    """Free ranges of a growing address space; first fit."""
-
-    def __init__(self) -> None:
-        self.top = 0
-        self.free: list[tuple[int, int]] = []  # offset, length; by offset
-
-    def take(self, size: int) -> int:
-        if not size:
-            return 0
-        for i, (offset, length) in enumerate(self.free):
-            if length >= size:
-                self.free[i : i + 1] = [(offset + size, length - size)] if length > size else []
-                return offset
-        if self.free and sum(self.free[-1]) == self.top:
-            offset, _ = self.free.pop()
-        else:
-            offset = self.top
-        self.top = offset + size
-        return offset
-
-    def put(self, offset: int, length: int) -> None:
-        if not length:
-            return
-        merged, before, behind = (offset, length), [], []
-        for o, n in self.free:
-            if o + n == merged[0]:
-                merged = (o, n + merged[1])
-            elif merged[0] + merged[1] == o:
-                merged = (merged[0], merged[1] + n)
-            elif o < merged[0]:
-                before.append((o, n))
-            else:
-                behind.append((o, n))
-        self.free = [*before, merged, *behind]
 
 
 @native("i32(i64 call, i64 operands, i64 dims, i64 begin, i64 end)")

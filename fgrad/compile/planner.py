@@ -24,15 +24,22 @@ class Planner:
     """Plans one program.
 
     refused: ids of equations that are not to be in kernels. trusting: see `Expressions`. keep: takes what must live as
-    long as what is made of the plan. `items`: those of all plans, numbered as failures are.
+    long as what is made of the plan. items: takes those of all plans, as failures number them.
     """
 
-    def __init__(self, refused: frozenset[int] = frozenset(), trusting: bool = False, keep: list[Any] | None = None):
+    def __init__(
+        self,
+        refused: frozenset[int] = frozenset(),
+        trusting: bool = False,
+        keep: list[Any] | None = None,
+        items: list[Item] | None = None,
+    ):
         self.refused = refused
         self.trusting = trusting
         self.keep: list[Any] = [] if keep is None else keep
-        self.items: list[Item] = []
+        self.items: list[Item] = [] if items is None else items
         self.known: dict[Any, Plan] = {}
+        self.shared: set[Plan] = set()  # of several bodies
 
     def program(self, jaxpr: Jaxpr, donated: Sequence[int]) -> Plan:
         """The plan of a prepared program whose donated inputs may become any output."""
@@ -56,9 +63,12 @@ class Planner:
     def body(self, jaxpr: Jaxpr, donated: Mapping[int, tuple[int, ...]]) -> Plan:
         """The plan of the prepared body of a loop; equal ones have one."""
         key = (jaxpr, *donated.items())
-        if key not in self.known:
-            self.known[key] = self.plan(jaxpr, donated)
-        return self.known[key]
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = self.plan(jaxpr, donated)
+        elif found.jaxpr is not jaxpr:
+            self.shared.add(found)
+        return found
 
     def plan(self, jaxpr: Jaxpr, donated: Mapping[int, Container[int]]) -> Plan:
         """The plan of a prepared program; `donated`: see `Plan`."""

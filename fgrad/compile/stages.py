@@ -40,7 +40,7 @@ class Memory:
 
     def __init__(self, keep: list[Any]):
         self.frame = Temporary("i64", 1)
-        self.atoms: list[Any] = [self.frame]
+        self.operands: dict[Any, int] = {self.frame: 0}
         self.keep = keep
         self.constants: dict[Any, int] = {}
 
@@ -48,9 +48,7 @@ class Memory:
         """An address as native code finds it: where the operand is, and what to add to it; or -1 and the address."""
         if type(a) is Literal:
             return -1, self.constant(a, a.value)
-        if a not in self.atoms:
-            self.atoms.append(a)
-        return 8 * self.atoms.index(a), offset
+        return 8 * self.operands.setdefault(a, len(self.operands)), offset
 
     def constant(self, key: Any, value: Any) -> int:
         """The address of a constant."""
@@ -236,10 +234,10 @@ def item_of(
     words(lambda code: 0)  # finds all operands, and how large frames are
     memory.frame.length = max(-(-stage.size // 8) for stage in stages)
     writes = [v for v in e.outputs if v.type.size]
-    reads = [a for a in memory.atoms[1:] if a not in writes]
+    reads = [a for a in memory.operands if a not in {*writes, memory.frame}]
 
     def thunk(slot: Callable[[Any], int], address: Address) -> Thunk:
-        return Thunk(address(function), tuple(map(slot, memory.atoms)), tuple(words(address)), 1, 1, cost)
+        return Thunk(address(function), tuple(map(slot, memory.operands)), tuple(words(address)), 1, 1, cost)
 
     return Item(text, reads, [*writes, memory.frame], thunk, native=[function], cost=cost, eqn=e, inner=inner)
 

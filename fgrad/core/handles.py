@@ -165,6 +165,8 @@ def home(x: Tracer) -> Any:
 
 def view(parent: Tracer, out: Any, call: Call, operands: Sequence[Any]) -> Any:
     """`out`, the result of call(parent, *operands), as a view: it changes with the parent."""
+    if type(out) is not Tracer and parent.owner is LOCAL:
+        out = Tracer(LOCAL, call.out_sigs[0], out, parent.slot)  # of no axes
     if type(out) is Tracer:
         out.origin = (parent, call, operands)
         _attach(out)
@@ -251,10 +253,10 @@ def written(x: Tracer, call: Call, rest: Sequence[Any]) -> np.ndarray:
     write = call.derived.get("write")
     if write is None:
         write = call.derived["write"] = renderer.render_writing(call)
-    value = x.value
+    value: np.ndarray = x.value
     out = write(value, *rest)
     if out is value or (out.base is value and out.shape == value.shape and out.strides == value.strides):
-        return value
+        return value  # type: ignore[no-any-return]
     copy: np.ndarray = np.array(out, order="C")
     return copy  # the whole array was replaced, perhaps by what belongs to somebody else
 

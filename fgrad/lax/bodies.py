@@ -18,8 +18,9 @@ from ..core.calls import LIMIT
 from ..core.effects import KEPT
 from ..core.errors import DtypeError, FgradError, ShapeError, TreeError, message
 from ..core.functions import cache_of, numbers_around
+from ..core.handles import fresh
 from ..core.ir import Jaxpr
-from ..core.leaves import Own, checked, name_of, path_of
+from ..core.leaves import Own, checked, described, name_of, path_of
 from ..core.primitive import Region
 from ..core.trace import Tracer, signature
 from ..core.types import ShapedArray, Signature, aval_of
@@ -34,15 +35,22 @@ Adapter = Callable[..., tuple[Any, ...]]
 class Body:
     """A traced function: its program, the same with what it captured as operands, structures and types of its results.
 
-    `consts` are the captured values.
+    `consts` are the captured values, `arguments` the signatures of the arguments' leaves.
     """
 
-    __slots__ = ("consts", "jaxpr", "program", "sigs", "trees")
+    __slots__ = ("arguments", "consts", "jaxpr", "program", "sigs", "trees")
 
-    def __init__(self, program: Jaxpr, trees: tuple[tree.Structure, ...], sigs: Sequence[Signature]):
+    def __init__(
+        self,
+        program: Jaxpr,
+        arguments: Sequence[Signature],
+        trees: tuple[tree.Structure, ...],
+        sigs: Sequence[Signature],
+    ):
         self.program = program
         self.consts = program.consts
         self.jaxpr = program.closed()
+        self.arguments = list(arguments)
         self.trees = trees
         self.sigs = list(sigs)
 
@@ -55,58 +63,56 @@ def one(fun: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
 def check_function(fun: Any, what: str) -> None:
     """TypeError unless `fun` is a function; `what` is the argument."""
     if not callable(fun):
-        raise TypeError(
-            message(f"{what} must be a function", got=f"a {type(fun).__name__}", do="pass the function, not its result")
-        )
+        do = "pass the function, not its result"
+        raise TypeError(message(f"{what} must be a function", got=described(fun), do=do))
 
 
 def flattened(x: Any, what: str) -> tuple[list[Any], tree.Structure]:
     """Checked leaves of an argument, called `what` in errors, and its structure."""
     leaves, structure = tree.flatten(x)
-    return checked(leaves, structure, what), structure
+    return checked(leaves, structure, what, local=True), structure
 
 
-def body_of(
+def body_of(fun: Callable[..., Any], title: str, structure: tree.Structure, sigs: Sequence[Signature]) -> Body:
+    """`fun` on arguments of that structure with leaves of these signatures, as a program."""
+    return _kept(fun, (title, structure, tuple(sigs)), lambda: _traced(fun, title, structure, sigs, one, slice(0, 0)))
+
+
+def _kept(fun: Callable[..., Any], key: tuple[Any, ...], make: Callable[[], Body]) -> Body:
+    cache, key = cache_of(fun), (*key, numbers_around(fun))
+    found: Body | None = cache.get(key)
+    if found is None:
+        found = make()
+        if not found.consts:
+            if len(cache) >= LIMIT:
+                cache.clear()
+            cache[key] = found
+    return found
+
+
+def _traced(
     fun: Callable[..., Any],
     title: str,
     structure: tree.Structure,
     sigs: Sequence[Signature],
-    adapter: Adapter = one,
-    carry: slice = slice(0, 0),
+    adapter: Adapter,
+    carry: slice,
 ) -> Body:
-    """`fun` on arguments of that structure with leaves of these signatures, as a program.
-
-    Leaves in `carry` are what a loop hands from one run to the next, and the leading results their new values: a weakly
-    typed one takes the carry's dtype where it can.
-    """
-    key = (title, adapter, structure, tuple(sigs), numbers_around(fun))
-    cache = cache_of(fun)
-    found: Body | None = cache.get(key)
-    if found is not None:
-        return found
+    """Leaves in `carry` are what a loop hands from one run to the next, and the leading results their new values."""
     trees: tuple[tree.Structure, ...] = ()
+    wanted = sigs[carry]
 
     def flat(*leaves: Any) -> list[Any]:
         nonlocal trees
-        leaves = (*leaves[: carry.start], *map(carried, leaves[carry]), *leaves[carry.stop :])
-        pairs = [tree.flatten(t) for t in adapter(fun, *tree.unflatten(structure, leaves))]
+        state = [fresh(x) for x in leaves[carry]]  # no arguments: a body may write into its carry
+        args = tree.unflatten(structure, [*leaves[: carry.start], *state, *leaves[carry.stop :]])
+        pairs = [tree.flatten(t) for t in adapter(fun, *args)]
         trees = tuple([t for _, t in pairs])
         outs = [y for ys, t in pairs for y in checked(ys, t, f"{title}: the result of {name_of(fun)} at ")]
-        wanted = sigs[carry]
         return [*[fitted(y, s) for y, s in zip(outs, wanted, strict=False)], *outs[len(wanted) :]]
 
     jaxpr, out_sigs = trace(flat, sigs, title, body=True)
-    found = Body(jaxpr, trees, out_sigs)
-    if not found.consts:
-        if len(cache) >= LIMIT:
-            cache.clear()
-        cache[key] = found
-    return found
-
-
-def carried(x: Tracer) -> Tracer:
-    """The carry of a run as its function sees it."""
-    return x
+    return Body(jaxpr, sigs, trees, out_sigs)
 
 
 def is_weak(sig: Signature) -> bool:
@@ -149,7 +155,8 @@ def strong(x: Any, sig: Signature) -> Any:
 def handed_out(outs: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
     """Results of a program that was run in place of a region, as that gives them: their own, and not weak."""
     own = Own(operands)
-    return [Tracer(y.owner, y.aval, y.value, y.slot) if type(y) is Tracer else own(y) for y in outs]
+    outs = [own(y) for y in outs]
+    return [Tracer(y.owner, y.aval, y.value, y.slot) if type(y) is Tracer else y for y in outs]
 
 
 def settled(
@@ -161,35 +168,36 @@ def settled(
     carry: slice,
     carry_tree: tree.Structure,
     adapter: Adapter = one,
-) -> tuple[Body, list[Signature]]:
-    """The function with a carry of such types that it returns the same, and the signatures of its arguments.
+) -> Body:
+    """As `body_of`, with such types of the carry that the function returns the same.
 
     A carry that starts as a Python number takes the dtype that comes out of the function: 0.0 becomes float32 where
     float32 numbers are added to it. Raises an error that names the leaf where another carry changes its type.
     """
-    sigs = list(sigs)
-    while True:
-        body = body_of(fun, title, structure, sigs, adapter, carry)
-        if body.trees[0] != carry_tree:
-            what = f"{title}: {name_of(fun)} returns a carry of another structure than it gets"
-            got = tree.explain_mismatch(carry_tree, body.trees[0])
-            raise TreeError(message(what, got=got, do="return the same containers with the same keys and lengths"))
-        found = [_joined(s, y) for s, y in zip(sigs[carry], body.sigs, strict=False)]
-        if found == sigs[carry]:
-            break
-        sigs[carry] = found
-    for i, (s, y) in enumerate(zip(found, body.sigs, strict=False)):
-        a, b = aval_of(s), aval_of(y)
-        if a != b:
-            what = f"{title}: {name_of(fun)} changes the type of the carry{path_of(carry_tree, i)}"
-            got = f"{a} goes in, {b} comes out"
-            if a.shape != b.shape:
-                raise ShapeError(
-                    message(what, got=got, do="return it in the shape in which it comes, or start from the other")
-                )
-            do = f"convert what is returned with .astype(np.{a.dtype.name}), or start from {b.dtype.name}"
-            raise DtypeError(message(what, got=got, do=do))
-    return body, sigs
+
+    def make() -> Body:
+        now = list(sigs)
+        while True:
+            body = _traced(fun, title, structure, now, adapter, carry)
+            if body.trees[0] != carry_tree:
+                what = f"{title}: {name_of(fun)} returns a carry of another structure than it gets"
+                got = tree.explain_mismatch(carry_tree, body.trees[0])
+                raise TreeError(message(what, got=got, do="return the same containers with the same keys and lengths"))
+            found = [_joined(s, y) for s, y in zip(now[carry], body.sigs, strict=False)]
+            if found == now[carry]:
+                break
+            now[carry] = found
+        for i, (s, y) in enumerate(zip(found, body.sigs, strict=False)):
+            a, b = aval_of(s), aval_of(y)
+            if a != b:
+                what = f"{title}: {name_of(fun)} changes the type of the carry{path_of(carry_tree, i)}"
+                do = f"convert what is returned with .astype(np.{a.dtype.name}), or start from {b.dtype.name}"
+                if a.shape != b.shape:
+                    do = "return it in the shape in which it comes, or start from the other"
+                raise unequal(a, b)(message(what, got=f"{a} goes in, {b} comes out", do=do))
+        return body
+
+    return _kept(fun, (title, adapter, structure, tuple(sigs)), make)
 
 
 def _joined(carry: Signature, result: Signature) -> Signature:

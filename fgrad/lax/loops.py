@@ -41,15 +41,15 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
     leaves, carry_tree = flattened(init_val, f"{title}: init_val")
     structure = tree.structure((init_val,))
     carry = slice(0, len(leaves))
-    body, sigs = settled(body_fun, title, structure, [signature(x) for x in leaves], carry=carry, carry_tree=carry_tree)
-    condition = body_of(cond_fun, title, structure, sigs)
+    body = settled(body_fun, title, structure, [signature(x) for x in leaves], carry=carry, carry_tree=carry_tree)
+    condition = body_of(cond_fun, title, structure, body.arguments)
     types = condition.jaxpr.out_types
     if condition.trees[0] != tree.LEAF or types[0].shape or types[0].dtype.kind != "b":
         got = types[0] if condition.trees[0] == tree.LEAF else f"a pytree of {len(types)} leaves"
         do = "return one comparison; join several by np.logical_and, those of elements by np.all or np.any"
         raise DtypeError(message(f"{title}: {name_of(cond_fun)} must return a boolean scalar", got=got, do=do))
     sweep = Sweep(body.jaxpr, len(body.consts), len(leaves), ())
-    state = [strong(x, s) for x, s in zip(leaves, sigs, strict=True)]
+    state = [strong(x, s) for x, s in zip(leaves, body.arguments, strict=True)]
     operands = [*condition.consts, *body.consts, *state]
     params = {"cond": condition.jaxpr, "consts": len(condition.consts), "sweeps": (sweep,)}
     outs = applied(region, operands, len(leaves), **params)
@@ -79,10 +79,10 @@ def fori_loop(
     n = len(leaves)
     sigs: list[Signature] = [signature(low), *[signature(x) for x in leaves]]
     structure = tree.structure((0, init_val))
-    body, sigs = settled(body_fun, title, structure, sigs, carry=slice(1, 1 + n), carry_tree=carry_tree)
+    body = settled(body_fun, title, structure, sigs, carry=slice(1, 1 + n), carry_tree=carry_tree)
     consts = len(body.consts)
     program = memo(body.jaxpr, ("counted", consts), lambda: _counted(body.jaxpr, consts))
-    operands = [*body.consts, *[strong(x, s) for x, s in zip([low, *leaves], sigs, strict=True)]]
+    operands = [*body.consts, *[strong(x, s) for x, s in zip([low, *leaves], body.arguments, strict=True)]]
     first, last = peek(low), peek(high)
     if first is not None and last is not None:
         runs = max(0, int(last) - int(first))

@@ -85,10 +85,8 @@ def scan(
     n = _length(title, slices, xs_tree, length)
     sigs = [*[signature(x) for x in state], *[slice_type(aval_of(signature(x))) for x in slices]]
     carry = slice(0, len(state))
-    body, sigs = settled(
-        f, title, tree.structure((init, xs)), sigs, carry=carry, carry_tree=carry_tree, adapter=_carry_and_y
-    )
-    state = [strong(x, s) for x, s in zip(state, sigs, strict=False)]
+    body = settled(f, title, tree.structure((init, xs)), sigs, carry=carry, carry_tree=carry_tree, adapter=_carry_and_y)
+    state = [strong(x, s) for x, s in zip(state, body.arguments, strict=False)]
     how = How(
         len(body.consts),
         len(state),
@@ -129,8 +127,8 @@ def _length(title: str, slices: Sequence[Any], structure: tree.Structure, length
             do = "cut or pad the longer ones; leave length out where there are xs"
             raise ShapeError(message(f"{title}: the lengths do not agree", got=got, do=do))
     if found is None:
-        what = f"{title}: the number of runs is not known"
-        raise ShapeError(message(what, got="neither xs nor length", do="give one of them"))
+        do = "give xs or length" if title == "lax.scan" else "give an array at least"
+        raise ShapeError(message(f"{title}: the number of runs is not known", got="no leaves in xs", do=do))
     return found
 
 

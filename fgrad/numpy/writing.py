@@ -166,7 +166,9 @@ def assign(x: Tracer, new: Any, what: str, argument: bool = False) -> None:
         replace(x, new)
     else:
         root, path = target(x, what)
-        _write(root, path if type(path[-1]) is list else [*path, [(FULL, None)] * x.ndim], new, "set")
+        if not path or type(path[-1]) is not list:
+            path.append([(FULL, None)] * x.ndim)
+        _write(root, path, new, "set")
         adopt(x, new)
 
 

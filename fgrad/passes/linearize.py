@@ -103,7 +103,7 @@ class Tape(Trace):
                     values.append(x.value)
                 else:
                     nested = True
-                    values.append(fresh(x) if self.outlives else x)
+                    values.append(fresh(x))  # the handle may be written while this is saved
             else:
                 values.append(x)
             bit <<= 1
