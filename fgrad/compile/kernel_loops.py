@@ -18,7 +18,7 @@ from .emit import Launch
 from .fuse import contiguous
 from .nests import Buffer, Builder
 from .plan import Item, copy_item, launch_item
-from .small_programs import Mistrusted, contains, operations, passed, programs, stages
+from .small_programs import Mistrusted, operations, passed, programs, stages, waits
 from .unrolled import WORK
 from .unrolled_loops import EACH, Unroller
 
@@ -39,7 +39,7 @@ class Small:
         u = Unroller(self.k, trusting, in_memory)
         held = self.held(e, u)
         outs = [self.memory(len(e.inputs) + n, v.type) for n, v in enumerate(e.outputs)]
-        inner = [p for p in programs(e) if any(contains(x, frozenset(["while_loop"])) for x in p.eqns)]
+        inner = any(waits(x) for p in programs(e) for x in p.eqns)
         if inner:
             u.spent = self.k.variable(self.k.const(0, "i64"))
         xs: list[Array] = []
@@ -63,7 +63,7 @@ class Small:
         work = sum(operations(p) for p in programs(e))
         if e.primitive.name == "scan":
             work *= e.params["length"]
-        self.launch.cost = 20.0 + work * EACH + UNKNOWN * bool(inner or e.primitive.name == "while_loop")
+        self.launch.cost = 20.0 + work * EACH + UNKNOWN * waits(e)
         self.launch.flops = work
 
     @staticmethod
