@@ -65,7 +65,9 @@ def table(a, i, x):
 
 
 IN_LANES: dict[str, tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = {
-    "runge and kutta": (lambda s: lax.scan(lambda s, _: (runge_kutta(s), s), s, None, length=9), (np.ones((40, 3)),), (0,)),
+    "runge and kutta": (
+        lambda s: lax.scan(lambda s, _: (runge_kutta(s), s), s, None, length=9), (np.ones((40, 3)),), (0,)
+    ),
     "matrices": (
         lambda w, h, x: lax.scan(lambda h, x: (fnp.tanh(w @ h + x), None), h, x)[0],
         (np.eye(3) * 0.5, np.ones((20, 3)), np.ones((5, 3))), (None, 0, None),

@@ -93,6 +93,7 @@ def while_in_lanes(e: Eqn) -> Form:
     p, (sweep,) = e.params, e.params["sweeps"]
     first, consts = p["consts"], sweep.consts
     body = flat(sweep.jaxpr)
+    body = Jaxpr(body.inputs, body.eqns, body.outputs[: sweep.carry], (), body.sites)  # nobody reads what it pushes
     lanes, axes = lanes_of(body)
     narrow = narrowed(body, axes, {consts + i: axis for i, axis in enumerate(axes)})
     condition = narrowed(flat(p["cond"]), [None], {first + i: axis for i, axis in enumerate(axes)})

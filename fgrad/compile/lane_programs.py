@@ -96,7 +96,7 @@ def narrowed(jaxpr: Jaxpr, outputs: Sequence[Axis], fixed: dict[int, Axis]) -> N
     return Narrow(Jaxpr([env[jaxpr.inputs[n], axis] for n, axis in inputs], eqns, results, (), jaxpr.sites), inputs)
 
 
-# ----------------------------------------------------------------------------------------------------------------- rules
+# ---------------------------------------------------------------------------------------------------------------- rules
 
 
 def rule(e: Eqn, axis: int, defs: dict[Var, Eqn]) -> Demand:
