@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from kernels import Sample
 
 import fgrad.numpy as fnp
+from fgrad.compile.executable import Executable
+from fgrad.compile.kernel_loops import Small, small
 from fgrad.core.builder import trace
 from fgrad.core.ir import Eqn, Jaxpr
 from fgrad.core.primitive import Primitive
@@ -85,6 +88,65 @@ def looped(
 def chosen(index: int, branches: Sequence[Callable[..., Any]], args: Sequence[Any]) -> Loop:
     """branches[index](*args)."""
     return Loop(cond, (np.int64(index), *args), {"branches": tuple([traced(b, *args) for b in branches])})
+
+
+# ----------------------------------------------------------------------------------------------------- what they give
+
+
+def kernel_of(loop: Loop, trusting: bool = True) -> Small:
+    made = small(loop.eqn, trusting)
+    assert made is not None, "it is no kernel"
+    return made
+
+
+def compiled(loop: Loop) -> list[Any]:
+    """What the program of this loop alone gives; nothing in it calls NumPy."""
+    executable = Executable(loop.program)
+    assert all(item.text == "copy" or item.kernel is not None for item in executable.plan.items)
+    return executable.run(loop.program, [np.asarray(x) for x in loop.args])
+
+
+def same(got: Any, want: Any) -> None:
+    """Equal types and equal bits, but those of NaN."""
+    for g, w in zip(got, want, strict=True):
+        g, w = np.asarray(g), np.asarray(w)
+        assert (g.dtype, g.shape) == (w.dtype, w.shape)
+        np.testing.assert_array_equal(g, w)
+        if w.dtype.kind == "f":
+            numbers = ~np.isnan(w)
+            np.testing.assert_array_equal(np.signbit(g[numbers]), np.signbit(w[numbers]))
+
+
+def close(got: Any, want: Any, ulps: float) -> None:
+    """Equal types, and numbers within so many roundings of the largest one."""
+    for g, w in zip(got, want, strict=True):
+        g, w = np.asarray(g), np.asarray(w)
+        assert (g.dtype, g.shape) == (w.dtype, w.shape)
+        scale = np.max(np.abs(w), initial=0, where=np.isfinite(w)) if w.dtype.kind == "f" else 0
+        np.testing.assert_allclose(g, w, rtol=0, atol=scale * ulps * np.finfo(w.dtype).eps if scale else 0)
+
+
+def sample(loop: Loop, name: str = "loop") -> Sample:
+    """The kernel on the operands of a loop, for the tests of renderers."""
+    made = kernel_of(loop)
+    atoms = [np.array(x) for x in (*loop.args, *loop.plain())]
+    for i in range(len(loop.args), len(atoms)):
+        atoms[i] = np.full_like(atoms[i], 1)
+    for source, target in made.copies:
+        atoms[target] = atoms[source].copy()
+    return Sample(name, made.k, [atoms[i] for i in made.operands], 1)
+
+
+def lorenz(s):
+    x, y, z = s[0], s[1], s[2]
+    return fnp.stack([10 * (y - x), x * (28 - z) - y, x * y - 2.5 * z])
+
+
+def runge_kutta(s):
+    k1 = lorenz(s)
+    k2 = lorenz(s + k1 * 0.005)
+    k3 = lorenz(s + k2 * 0.005)
+    return s + (k1 + k2 * 2 + k3 * 2) * 0.002
 
 
 # ----------------------------------------------------------------------------------------------------- random bodies

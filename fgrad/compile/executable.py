@@ -24,6 +24,7 @@ from .expressions import NAN_MET, NEAR, TOO_FAR
 from .native.program import NativeProgram, Output, Program
 from .plan import Item, Plan, slots_of
 from .planner import PREPARATION, Planner
+from .small_programs import raising
 
 BACKENDS = ("native", "numba", "interpreter")
 
@@ -188,15 +189,20 @@ class Executable:
         """The error of an index in a loop, of which NumPy calls would have to repeat all runs; None: not certain."""
         item, (index, size) = failure.item, failure.details
         plan = next((p for p in self.plan.walk() if item in p.items), self.plan)
-        if failure.status != 1 or plan is self.plan or plan in self.planner.shared:
+        whole = item.kernel is not None and item.eqn is not None and item.eqn.primitive.region  # a loop in a kernel
+        if failure.status != 1 or (plan is self.plan and not whole) or plan in self.planner.shared:
             return None
-        eqns = [item.eqn] if item.step is None else item.step.equations()
-        eqns = [e for e in eqns if e is not None and Effect.RAISES in e.effects and not e.primitive.region]
-        axes = [a for e in eqns for a in e.params.get("axes", ()) if e.inputs[0].type.shape[a] == size]
-        if len(eqns) != 1 or len(axes) != 1:
+        if whole:
+            found = list(raising(item.eqn))
+        else:
+            eqns = [item.eqn] if item.step is None else item.step.equations()
+            found = [(e, self.site(e)) for e in eqns if e is not None and Effect.RAISES in e.effects]
+        axes = [a for e, _ in found for a in e.params.get("axes", ()) if e.inputs[0].type.shape[a] == size]
+        if len(found) != 1 or len(axes) != 1 or found[0][0].primitive.region:
             return None
-        error = out_of_bounds(index, axes[0], eqns[0].inputs[0].type)
-        relocate(error, self.site(eqns[0]))
+        e, site = found[0]
+        error = out_of_bounds(index, axes[0], e.inputs[0].type)
+        relocate(error, site)
         return error
 
 

@@ -8,63 +8,88 @@ Equal equations share one kernel. What is not small, or not possible in place, i
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from ..core.ir import Eqn, Literal
 from .contract import contract
 from .element_rules import kernel_type
-from .elements import LIMIT, Array, Decline, Memory, Place, scalar
-from .emit import Launch
+from .elements import LIMIT, Array, Decline, Memory, Place, number, scalar
+from .emit import CHUNK, CHUNKS, Launch
 from .fuse import contiguous
-from .nests import Buffer, Builder
+from .lane_loops import Form, in_lanes, plain
+from .lane_programs import Axis, narrow_type
+from .nests import Buffer, Builder, Value
 from .plan import Item, copy_item, launch_item
-from .small_programs import Mistrusted, contains, operations, passed, programs, stages
+from .small_programs import Mistrusted, operations, passed, programs, stages, waits
 from .unrolled import WORK
 from .unrolled_loops import EACH, Unroller
 
 NAMES = frozenset(["scan", "while_loop", "cond"])
 UNKNOWN = 50_000.0  # nanoseconds that a loop of unknown length is taken to run
 LOADED = 16  # elements of an operand that are read before the loop, and stay in registers
+IN_LANES = 0.02  # nanoseconds that an operation takes in each lane
+TOGETHER = 300  # operations up to which two registers of lanes go together, so that one need not wait for the other
+ALIGN = 64  # lanes of which chunks are multiples
 KEEP = 4096  # kernels known
 
 
 class Small:
-    """The kernel of a small loop: its launch, with operands by number, and what is copied before: (input, output)."""
+    """The kernel of a small loop: its launch, with operands by number, and what is copied before: (input, output).
 
-    def __init__(self, e: Eqn, trusting: bool, in_memory: bool):
+    Of a loop in lanes, `form.eqn` is what one lane does, in a vector loop over all of them.
+    """
+
+    def __init__(self, form: Form, trusting: bool, in_memory: bool):
         self.k = Builder()
-        self.eqn = e
+        self.form = form
         self.operands: list[int] = []
         self.copies: list[tuple[int, int]] = []
-        u = Unroller(self.k, trusting, in_memory)
+        e, u = form.eqn, Unroller(self.k, trusting, in_memory)
+        if form.lanes:
+            each = sum(operations(p) for p in programs(e))
+            with self.k.vector(self.k.begin, self.k.end, 2 if each <= TOGETHER else 1) as lane:
+                self.fill(u, lane)
+        else:
+            self.fill(u, None)
+        contract(self.k)
+        work = sum(operations(p) for p in programs(e)) * max(form.lanes, 1)
+        if e.primitive.name == "scan":
+            work *= e.params["length"]
+        cost = 20.0 + work * (IN_LANES if form.lanes else EACH) + UNKNOWN * waits(e)
+        chunks = max(1, min(CHUNKS, int(cost / CHUNK), form.lanes // ALIGN))
+        grain = -(-form.lanes // (chunks * ALIGN)) * ALIGN if form.lanes else 1
+        self.launch = Launch(self.k.finish(), self.operands, self.k.dims, max(form.lanes, 1), grain)
+        self.launch.cost, self.launch.flops = cost, work
+
+    def fill(self, u: Unroller, lane: Value | None) -> None:
+        """Write the kernel's statements, for one lane if there are several."""
+        k, e, form = self.k, self.form.eqn, self.form
         held = self.held(e, u)
-        outs = [self.memory(len(e.inputs) + n, v.type) for n, v in enumerate(e.outputs)]
-        inner = [p for p in programs(e) if any(contains(x, frozenset(["while_loop"])) for x in p.eqns)]
-        if inner:
-            u.spent = self.k.variable(self.k.const(0, "i64"))
+        if lane is not None and any(form.outputs[n] is None for n in held):
+            raise Decline("all lanes would write to one array")
+        outs = [
+            self.memory(form.count + n, v.type, axis, lane)
+            for n, (v, axis) in enumerate(zip(form.wide.outputs, form.outputs, strict=True))
+        ]
+        if any(waits(x) for p in programs(e) for x in p.eqns):
+            u.spent = k.variable(k.const(0, "i64"))
         xs: list[Array] = []
         taken = {i: n for n, i in held.items()}
-        for i, a in enumerate(e.inputs):
+        for i, (a, (source, axis)) in enumerate(zip(e.inputs, form.sources, strict=True)):
             if type(a) is Literal:
-                xs.append(scalar(self.k.const(a.value, kernel_type(a.type.dtype))))
+                xs.append(scalar(k.const(a.value, kernel_type(a.type.dtype))))
             elif i in taken:
-                self.copies.append((i, len(e.inputs) + taken[i]))
+                self.copies.append((source, form.count + taken[i]))
                 xs.append(outs[taken[i]])
             else:
-                xs.append(self.memory(i, a.type))
+                xs.append(self.memory(source, form.wide.inputs[source].type, axis, lane))
         flags = [False] * len(xs)
         targets = {n: m for n, m in enumerate(outs) if n not in held}
         results = u.equation(e, xs, flags, targets)
         doubtful = u.doubtful(e, flags)
         for n, (x, target) in enumerate(zip(results, outs, strict=True)):
             u.put(target, x, doubtful[n])
-        contract(self.k)
-        self.launch = Launch(self.k.finish(), self.operands, self.k.dims, 1, 1)
-        work = sum(operations(p) for p in programs(e))
-        if e.primitive.name == "scan":
-            work *= e.params["length"]
-        self.launch.cost = 20.0 + work * EACH + UNKNOWN * bool(inner or e.primitive.name == "while_loop")
-        self.launch.flops = work
 
     @staticmethod
     def held(e: Eqn, u: Unroller) -> dict[int, int]:
@@ -79,17 +104,21 @@ class Small:
                     found[out] = i
         return found
 
-    def memory(self, operand: int, t: Any) -> Memory:
-        """An operand of the kernel; outputs, which are behind the inputs, are operands even if nothing is written."""
-        type_, mode = kernel_type(t.dtype), "out" if operand >= len(self.eqn.inputs) else "in"
+    def memory(self, operand: int, t: Any, axis: Axis, lane: Value | None) -> Memory:
+        """An operand of the kernel, or a lane's part of it; outputs are behind the inputs, and buffers at once."""
+        type_, mode = kernel_type(t.dtype), "out" if operand >= self.form.count else "in"
 
         def make() -> Buffer:
             self.operands.append(operand)
             return self.k.buffer(type_, mode)
 
         place = Place(make, False) if mode == "in" else Place(make(), True)
-        made = Memory(place, t.shape, contiguous(t.shape))
-        made.pinned = t.size > LOADED
+        strides = contiguous(t.shape)
+        made = Memory(place, narrow_type(t, axis).shape, strides)
+        if axis is not None:
+            assert lane is not None
+            made.base = self.k.affine([(lane, number(self.k, strides[axis], "lane"))])
+        made.pinned = made.size > LOADED
         return made
 
 
@@ -113,12 +142,12 @@ def build(e: Eqn, trusting: bool) -> Small | None:
     try:
         if sum(operations(p) for p in programs(e)) > 100 * WORK:
             return None
-        for in_memory in (True, False):
+        forms = [form for form in (in_lanes(e), plain(e)) if form is not None]
+        for form, in_memory in product(forms, (True, False)):
             try:
-                return Small(e, trusting, in_memory)
+                return Small(form, trusting, in_memory)
             except Decline:
-                if not in_memory:
-                    raise
+                continue
     except Mistrusted:
         return build(e, False)
     except Decline:

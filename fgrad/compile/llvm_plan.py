@@ -80,6 +80,7 @@ def plan(loop: Loop, vector_bytes: int, trips: int | None) -> Plan:
     masked = lanes <= 16 and vector_bytes >= 32 and size >= 4
     joined = masked and simple and work >= _JOIN
     unroll = 4 if sums and work <= 8 else 2 if work <= 32 or (joined and work <= _LARGE and min(sizes) >= 4) else 1
+    unroll = loop.unroll or unroll
     while trips is not None and unroll > 1 and lanes * unroll > trips:
         unroll //= 2
     return Plan(lanes, unroll, masked, faithful, joined, work <= _PIECES and vector_bytes < 64)

@@ -259,22 +259,22 @@ class Builder:
     # -------------------------------------------------------------------------------------------------------- control
 
     @contextmanager
-    def _loop(self, kind: str, start: Value, stop: Value) -> Iterator[Value]:
+    def _loop(self, kind: str, start: Value, stop: Value, unroll: int = 0) -> Iterator[Value]:
         outer = self.block
         body = self.block = Block(outer)
         var = Value("index", (), "i64", None, body)
         yield var
         self.block = outer
         body.open = False
-        outer.statements.append(Loop(kind, var, start, stop, body))
+        outer.statements.append(Loop(kind, var, start, stop, body, unroll))
 
     def serial(self, start: Value, stop: Value) -> Any:
         """with k.serial(start, stop) as i: ..."""
         return self._loop("serial", start, stop)
 
-    def vector(self, start: Value, stop: Value) -> Any:
-        """with k.vector(start, stop) as i: ...; iterations may run in any order and together."""
-        return self._loop("vector", start, stop)
+    def vector(self, start: Value, stop: Value, unroll: int = 0) -> Any:
+        """with k.vector(start, stop) as i: ...; iterations may run in any order and together. unroll: see `Loop`."""
+        return self._loop("vector", start, stop, unroll)
 
     def leave(self, holds: Value) -> None:
         """Leave the innermost loop, a serial one, unless `holds`."""

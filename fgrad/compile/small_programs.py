@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
+from ..core.effects import Effect
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..regions.call import memo
 from ..rewrites.pipeline import simplify
@@ -102,19 +103,23 @@ def programs(e: Eqn) -> list[Jaxpr]:
     return []
 
 
-def contains(e: Eqn, names: frozenset[str]) -> bool:
-    """Whether an equation, or one in a program that it holds, is of a primitive of that name."""
-    if e.primitive.name in names:
-        return True
+def waits(e: Eqn) -> bool:
+    """Whether an equation is a loop of unknown length, or one is in a program that it holds."""
+    return e.primitive.name == "while_loop" or any(waits(inner) for p in programs(e) for inner in p.eqns)
+
+
+def raising(e: Eqn) -> Iterator[tuple[Eqn, Any]]:
+    """The equations that may raise in the programs that an equation holds, with the user's lines."""
     found: list[Any] = list(e.params.values())
     while found:
         x = found.pop()
-        if isinstance(x, Jaxpr):
-            if any(contains(inner, names) for inner in x.eqns):
-                return True
-        elif isinstance(x, tuple):
+        if isinstance(x, tuple):
             found += x
-    return False
+        for inner in x.eqns if isinstance(x, Jaxpr) else ():
+            if inner.primitive.region:
+                yield from raising(inner)
+            elif Effect.RAISES in inner.effects:
+                yield inner, x.sites[inner.origin] if 0 <= inner.origin < len(x.sites) else None
 
 
 # ----------------------------------------------------------------------------------------------------------------- cost

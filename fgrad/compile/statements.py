@@ -105,12 +105,16 @@ class Check:
 
 
 class Loop:
-    """for var in [start, stop): body. kind: "serial" or "vector"."""
+    """for var in [start, stop): body. kind: "serial" or "vector".
 
-    __slots__ = ("body", "kind", "start", "stop", "var")
+    unroll: registers that a vector is to have, so that one need not wait for the other; 0: what seems best.
+    """
 
-    def __init__(self, kind: str, var: Value, start: Value, stop: Value, body: Block):
+    __slots__ = ("body", "kind", "start", "stop", "unroll", "var")
+
+    def __init__(self, kind: str, var: Value, start: Value, stop: Value, body: Block, unroll: int = 0):
         self.kind, self.var, self.start, self.stop, self.body = kind, var, start, stop, body
+        self.unroll = unroll
 
 
 class Leave:
@@ -222,7 +226,8 @@ def show(kernel: Kernel) -> str:
             say(f"store {s.buffer.name}[{name(s.index)}] = {name(s.value)}{mask}")
         elif isinstance(s, Loop):
             var = name(s.var)
-            say(f"for {var} in {s.kind} [{name(s.start)}, {name(s.stop)}):")
+            by = f" by {s.unroll}" if s.unroll else ""
+            say(f"for {var} in {s.kind} [{name(s.start)}, {name(s.stop)}){by}:")
             put(s.body, indent + "  ")
         elif isinstance(s, Branch):
             say(f"if {name(s.condition)}:")
