@@ -141,14 +141,7 @@ def measured(fgrad, jax, case="tanh 1M"):
     """What compare.py writes about a case in steady state."""
     times = {"fgrad": {"median": fgrad, "best": fgrad}, "jax": {"median": jax, "best": jax}}
     row = {"case": case, "dtype": "float32", "times": times, "refused": {}, "products": None, "limit": None}
-    return {
-        "machine": "a machine",
-        "libraries": ["fgrad", "jax"],
-        "steady": [row],
-        "busy": [],
-        "first": [],
-        "memory": [],
-    }
+    return {part: [] for part in PARTS} | {"machine": "a machine", "libraries": ["fgrad", "jax"], "steady": [row]}
 
 
 def test_of_several_measurements_the_last_counts():
