@@ -333,3 +333,22 @@ def test_complex_carries():
     z = np.complex128(0.3 + 0.2j)
     check_close(f(z), plain(z))
     check_close(fgrad.grad(f, holomorphic=True)(z), fgrad.grad(plain, holomorphic=True)(z))
+
+
+@pytest.mark.parametrize("runs", [0, 1, 2])
+@pytest.mark.parametrize("known", [True, False])
+def test_carries_whose_derivative_ends_in_a_run(known, runs):
+    """The first carry starts from x, and is something else behind every run."""
+
+    def loss(loops, x, y, n):
+        step = lambda i, c: (np.sin(y), c[1] * c[0], c[2])  # noqa: E731
+        return weighed(loops.fori_loop(0, runs if known else n, step, (x, x, 2 * x)))
+
+    args = (np.arange(1.0, 4.0), np.arange(3.0))
+    for n, places in enumerate([(0,), (1,), (0, 1)]):
+        want = fgrad.grad(lambda *v: loss(python_loops, *v, runs), places)(*args)
+        got = fgrad.jit(fgrad.grad(lambda *v: loss(lax, *v), places))(*args, runs)
+        check_close(got, want, f"gradient {n}")
+        tangent = lambda loops: lambda *v: fgrad.grad(lambda u: loss(loops, u, *v[1:]))(v[0])  # noqa: E731
+        want = fgrad.jvp(lambda *v: tangent(python_loops)(*v, runs), args, args)[1]
+        check_close(fgrad.jvp(lambda *v: tangent(lax)(*v, runs), args, args)[1], want, "its tangent")

@@ -10,6 +10,7 @@ tracers and takes every other operand for a constant.
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 import threading
 from collections.abc import Iterator, Sequence
@@ -392,10 +393,11 @@ binder.bind = bind
 def stage(primitive: Primitive, *xs: Any, **params: Any) -> Any:
     """`bind`, but recorded by this thread's builder (if there is one) although no operand is traced.
 
-    For constants that a program should make rather than hold: zeros, iotas.
+    For constants that a program should make rather than hold: zeros, iotas. Operands of traces inside the builder's,
+    such as that of a derivative under `jit`, belong to these.
     """
     builder = state.builder
-    if builder is None:
+    if builder is None or any([type(x) is Tracer and builder.level < x.owner.level < math.inf for x in xs]):
         return bind(primitive, xs, params)
     call = primitive_call(primitive, tuple([aval_of(signature(x)) for x in xs]), params)
     return builder.apply(call, xs)

@@ -404,8 +404,8 @@ class Scan(Region):
     ) -> list[Any]:
         """As `_pulled`, where a part of the carry is known: that part runs first and stacks what the other needs."""
         split = consts + carry
-        known, body, residuals, marks = partition(jaxpr, linear)
         flags = linear[consts:split]
+        known, body, residuals, marks = partition(jaxpr, linear, flags)
         states, before = carry - sum(flags), consts - sum(linear[:consts])
         outs = len(known.outputs) - len(residuals)
         kept = permuted(known, known.inputs, [*known.outputs[:states], *residuals])
