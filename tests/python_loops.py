@@ -12,7 +12,7 @@ def scan(f, init, xs=None, length=None, reverse=False, **ignored):
     carry, ys = init, []
     if n == 0:
         one = fgrad.tree.map(lambda x: fnp.zeros(x.shape[1:], x.dtype), xs)
-        return init, fgrad.tree.map(lambda y: fnp.zeros((0, *y.shape), y.dtype), fgrad.eval_shape(f, init, one)[1])
+        return init, fgrad.tree.map(lambda y: fnp.zeros((0, *y.shape), y.dtype), f(init, one)[1])
     for i in reversed(range(n)) if reverse else range(n):
         carry, y = f(carry, fgrad.tree.map(lambda x: x[i], xs))  # noqa: B023
         ys.append(y)

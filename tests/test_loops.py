@@ -352,3 +352,22 @@ def test_carries_whose_derivative_ends_in_a_run(known, runs):
         tangent = lambda loops: lambda *v: fgrad.grad(lambda u: loss(loops, u, *v[1:]))(v[0])  # noqa: E731
         want = fgrad.jvp(lambda *v: tangent(python_loops)(*v, runs), args, args)[1]
         check_close(fgrad.jvp(lambda *v: tangent(lax)(*v, runs), args, args)[1], want, "its tangent")
+
+
+@pytest.mark.parametrize("runs", [0, 1, 2])
+def test_an_inner_carry_that_every_run_sets_anew(runs):
+    """What the inner loop ends with depends on what it starts from, if it does not run."""
+
+    def loss(loops, x):
+        def step(c, _):
+            (a, b), ys = loops.scan(lambda c, _: ((1.0, c[1] + c[0]), c[0]), (c[1].sum(), 0.0), None, length=runs)
+            return (c[0] + a, np.sin(c[1]) * b), ys
+
+        return weighed(loops.scan(step, (0.0, x), None, length=3))
+
+    x = np.arange(1.0, 4.0)
+    plain, looped = (lambda x, loops=loops: loss(loops, x) for loops in (python_loops, lax))
+    for f in (lambda f: f, fgrad.grad, lambda f: lambda x: fgrad.hvp(f, (x,), (x,))):
+        check_close(f(looped)(x), f(plain)(x))
+        check_close(fgrad.jit(f(looped))(x), f(plain)(x))
+        check_vmap(f(looped), (np.stack([x, -x]),))

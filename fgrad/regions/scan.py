@@ -71,7 +71,8 @@ class Scan(Region):
     def dependent(self, flags: Sequence[bool], *, jaxpr: Jaxpr, consts: int, carry: int, **params: Any) -> Flags:
         split = consts + carry
         whole = lambda f: depends(jaxpr, (*flags[:consts], *f, *flags[split:]))  # noqa: E731
-        return whole(settled(flags[consts:split], lambda f: whole(f)[:carry]))
+        on = settled(flags[consts:split], lambda f: whole(f)[:carry])
+        return (*on, *whole(on)[carry:])  # a carry also on what it starts from: there may be no run
 
     def run(self, *xs: Any, jaxpr: Jaxpr, consts: int, carry: int, length: int, reverse: bool) -> tuple[Any, ...]:
         same, state, slices = xs[:consts], list(xs[consts : consts + carry]), xs[consts + carry :]
