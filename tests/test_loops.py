@@ -349,9 +349,8 @@ def test_carries_whose_derivative_ends_in_a_run(known, runs):
         want = fgrad.grad(lambda *v: loss(python_loops, *v, runs), places)(*args)
         got = fgrad.jit(fgrad.grad(lambda *v: loss(lax, *v), places))(*args, runs)
         check_close(got, want, f"gradient {n}")
-        tangent = lambda loops: lambda *v: fgrad.grad(lambda u: loss(loops, u, *v[1:]))(v[0])  # noqa: E731
-        want = fgrad.jvp(lambda *v: tangent(python_loops)(*v, runs), args, args)[1]
-        check_close(fgrad.jvp(lambda *v: tangent(lax)(*v, runs), args, args)[1], want, "its tangent")
+    curve = lambda loops: lambda x, y: fgrad.grad(lambda x: loss(loops, x, y, runs))(x)  # noqa: E731
+    check_close(fgrad.jvp(curve(lax), args, args)[1], fgrad.jvp(curve(python_loops), args, args)[1], "its tangent")
 
 
 @pytest.mark.parametrize("runs", [0, 1, 2])
@@ -371,3 +370,20 @@ def test_an_inner_carry_that_every_run_sets_anew(runs):
         check_close(f(looped)(x), f(plain)(x))
         check_close(fgrad.jit(f(looped))(x), f(plain)(x))
         check_vmap(f(looped), (np.stack([x, -x]),))
+
+
+@pytest.mark.parametrize("unroll", [1, 2, True])
+def test_carries_that_a_run_makes_constants(unroll):
+    """The next run makes arrays of them, which are part of its program."""
+
+    def loss(loops, x, n):
+        def step(c, y):
+            return (3.0, np.int64(2)), np.stack([c[0], c[1] * y])
+
+        return weighed(loops.scan(step, (x.sum(), n), x, unroll=unroll))
+
+    x, n = np.arange(1.0, 6.0), np.int64(7)
+    plain, looped = (lambda x, loops=loops: loss(loops, x, n) for loops in (python_loops, lax))
+    for f in (lambda f: f, fgrad.grad, lambda f: lambda x: fgrad.hvp(f, (x,), (x,))):
+        check_close(f(looped)(x), f(plain)(x))
+        check_close(fgrad.jit(f(looped))(x), f(plain)(x))

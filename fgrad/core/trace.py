@@ -342,11 +342,19 @@ def apply_first(call: Call, x: Tracer, y: Any) -> Any:
 
 
 def apply_equation(e: Eqn, xs: Sequence[Any]) -> Any:
-    """Outputs of an equation on other operands; constants of a program stay equations while a program is built."""
+    """Outputs of an equation on other operands; constants of a program stay equations while a program is built.
+
+    Where programs are made of programs, so do numbers that one hands to the next: bodies of loops hold no arrays.
+    """
     call = primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params)
     builder = state.builder
-    if builder is not None and all([type(a) is Literal for a in e.inputs]):
-        return builder.apply(call, xs)
+    if builder is not None:
+        if builder.with_sites:
+            constant = all([type(a) is Literal for a in e.inputs])
+        else:
+            constant = all([type(x) is not Tracer and type(x) is not np.ndarray for x in xs])
+        if constant:
+            return builder.apply(call, xs)
     return apply(call, xs)
 
 
