@@ -44,48 +44,58 @@ TYPES: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 FLOATS = "xmsht"
 
-WAYS = {
+WAYS = {  # of the values of a type; by none of them small differences grow much
     "x": [
-        "fnp.sin({x} * {x})", "{x} + {s}", "{x} * fnp.tanh({x})", "{x}[::-1] - {x}", "fnp.cumsum({x}) * 0.5",
-        "fnp.sort({x})", "fnp.where({b}, {x}, {x})", "fnp.where({c}, {x}, 0.25)", "fgrad.at({m})[{n} % 2].get()", "{m}.sum(0)",
-        "{m}.max(0)", "fgrad.at({x})[{a} % 3].get()", "fgrad.at({x})[{n} % 3].set({s})", "fgrad.at({x})[{n} % 3].add({x}[0])",
-        "fgrad.at({x})[{a} % 3].add({x})", "fgrad.at({x})[{a} % 3].multiply({x})", "fnp.roll({x}, 1)",
-        "fnp.concatenate([{x}[1:], {x}[:1]])", "fnp.stack([{s}, {s}, {s}])", "{a}.astype(np.float64) * 0.1",
-        "fnp.pad({x}[:2], (1, 0))", "random.normal({k}, (3,))", "fnp.full(3, 0.5, like={x})",
-        "fgrad.at({x})[fnp.argsort({x})].get()", "fnp.clip({x}, -0.5, {s})", "fnp.sqrt({x} * {x} + 1.0)", "{x} @ ({x}[:, None] * {x})",
+        "fnp.sin({x}) * {x} * 0.7", "{x} + {s}", "{x} * fnp.tanh({x})", "{x}[::-1] - {x}", "fnp.cumsum({x}) * 0.5",
+        "fnp.sort({x})", "fnp.where({b}, {x}, {x})", "fnp.where({c}, {x}, 0.25)", "fgrad.at({m})[{n} % 2].get()",
+        "{m}.sum(0) * 0.5", "{m}.max(0)", "fgrad.at({x})[{a} % 3].get()", "fgrad.at({x})[{n} % 3].set({s})",
+        "fgrad.at({x})[{n} % 3].add({x}[0])", "fgrad.at({x})[{a} % 3].add({x})", "fnp.roll({x}, 1)",
+        "fgrad.at({x})[{a} % 3].multiply(fnp.cos({x}))", "fnp.concatenate([{x}[1:], {x}[:1]])",
+        "fnp.stack([{s}, {s}, {s}])", "{a}.astype(np.float64) * 0.1", "fnp.pad({x}[:2], (1, 0))",
+        "random.normal({k}, (3,))", "fnp.full(3, 0.5, like={x})", "fgrad.at({x})[fnp.argsort({x})].get()",
+        "fnp.clip({x}, -0.5, {s})", "fnp.sqrt({x} * {x} + 1.0)", "fnp.sin({x}) @ ({x}[:, None] * fnp.cos({x}))",
+        "lax.associative_scan(fnp.maximum, {x}, reverse=True)",
+        "lax.associative_scan(lambda p, q: (p[0] * q[0], p[1] * q[0] + q[1]), (fnp.sin({x}), {x}))[1]",
     ],
     "m": [
-        "fnp.stack([{x}, {x}])", "fnp.cos({m}) * {x}", "{m} + {s}", "{m}[::-1]", "fnp.outer({x}[:2], {x})",
+        "fnp.stack([{x}, {x}])", "fnp.cos({m}) * {x}", "{m} + {s}", "{m}[::-1]", "fnp.outer({x}[:2], fnp.sin({x}))",
         "fgrad.at({m})[{n} % 2].set({x})", "fgrad.at({m})[{n} % 2, {n} % 3].add({s})", "{m}.T.reshape(2, 3)",
         "fnp.where({c}, {m}, {s})", "fnp.tanh({m} @ ({m}.T @ {m}))", "fgrad.at({m})[:, {n} % 3].multiply({s})",
         "fnp.cumsum({m}, 1) * 0.3", "fgrad.at({m})[{n} % 2, {a} % 3].set({x})",
+        "lax.associative_scan(fnp.add, {m}, axis=1) * 0.5",
     ],
     "s": [
-        "fnp.sum({x})", "fgrad.at({x})[{n} % 3].get()", "fnp.max({x})", "fnp.tanh({s} * {s})", "{s} - {s}", "{x} @ {x}",
-        "fgrad.at({m})[{n} % 2, {n} % 3].get()", "fnp.where({b}, {s}, {s})", "fnp.prod(fnp.cos({x}))", "{n} * 0.125", "fnp.sin({s})",
-        "random.uniform({k})", "fnp.mean({m})", "fnp.linalg.norm({x} + 2.0)", "fgrad.at({x})[fnp.argmax({x})].get()",
-        "fnp.log1p({s} * {s})",
+        "fnp.sum({x}) * 0.5", "fgrad.at({x})[{n} % 3].get()", "fnp.max({x})", "fnp.tanh({s} * {s})", "{s} - {s}",
+        "fnp.sin({x} @ {x})", "fgrad.at({m})[{n} % 2, {n} % 3].get()", "fnp.where({b}, {s}, {s})",
+        "fnp.prod(fnp.cos({x}))", "{n} * 0.125", "fnp.sin({s})", "random.uniform({k})", "fnp.mean({m})",
+        "fnp.linalg.norm({x}) * 0.5", "fgrad.at({x})[fnp.argmax({x})].get()", "fnp.log1p({s} * {s})",
     ],
     "h": [
-        "fnp.sin({h}) * {t}", "{x}.astype(np.float32)", "{h} + {h}", "fgrad.at({h})[{n} % 3].set({t})",
+        "fnp.sin({h}) * {t}", "{x}.astype(np.float32)", "({h} + {h}) * 0.5", "fgrad.at({h})[{n} % 3].set({t})",
         "fnp.cumsum({h}) * 0.5", "fnp.where({c}, {h}, {t})", "fgrad.at({h})[{a} % 3].get()",
     ],
-    "t": ["fnp.sum({h})", "fnp.cos({t})", "fgrad.at({h})[{n} % 3].get()", "{s}.astype(np.float32)", "{t} * 0.5"],
+    "t": ["fnp.mean({h})", "fnp.cos({t})", "fgrad.at({h})[{n} % 3].get()", "{s}.astype(np.float32)", "{t} * 0.5"],
     "n": [
         "{n} + 1", "({n} * 3 + 1) % 7", "{n} // 2", "fnp.argmax({x})", "fnp.argmin({m}[1])", "fnp.where({b}, {n}, 2)",
-        "fnp.sum({x} > {s})", "fgrad.at({a})[{n} % 3].get().astype(np.int64)", "fnp.abs({n} - {n})", "fnp.count_nonzero({c})",
-        "(fnp.abs({s}) * 3.0).astype(np.int64) % 5", "fnp.searchsorted(fnp.sort({x}), {s})",
+        "fnp.sum({x} > {s})", "fgrad.at({a})[{n} % 3].get().astype(np.int64)", "fnp.abs({n} - {n})",
+        "fnp.count_nonzero({c})", "(fnp.abs({s}) * 3.0).astype(np.int64) % 5", "fnp.searchsorted(fnp.sort({x}), {s})",
     ],
     "a": [
         "{a} + 1", "{a}[::-1] % 5", "fgrad.at({a})[{n} % 3].set(7)", "fnp.argsort({x}).astype(np.int32)",
         "fnp.cumsum({a}, dtype=np.int32) % 11", "fnp.where({c}, {a}, {a})", "fgrad.at({a})[{n} % 3].add({a}[0])",
     ],
-    "b": ["{s} > {s}", "{n} < 3", "~{b}", "{b} & {b}", "{b} | ({n} == 1)", "fnp.any({c})", "fgrad.at({c})[{n} % 3].get()"],
+    "b": [
+        "{s} > {s}", "{n} < 3", "~{b}", "{b} & {b}", "{b} | ({n} == 1)", "fnp.any({c})",
+        "fgrad.at({c})[{n} % 3].get()",
+    ],
     "c": ["{x} > {x}", "{x} < {s}", "~{c}", "{c} ^ {b}", "{a} > 2", "fgrad.at({c})[{n} % 3].set({b})"],
     "k": ["random.split({k})[0]", "random.fold_in({k}, {n})"],
 }  # fmt: skip
-UNCHECKED = {"x": ["fgrad.at({m})[{n}].get()", "fgrad.at({x})[{n}].set({s})"], "s": ["fgrad.at({x})[{n}].get()", "fgrad.at({m})[{n} - 1, {n}].get()", "fgrad.at({x})[{n} - 2].get()"]}
-SUMS = {"x": "sum(0)", "m": "sum(0)", "s": "sum()", "h": "sum(0)", "t": "sum()", "n": "sum()", "b": "any()"}
+UNCHECKED = {  # indices may be out of bounds
+    "x": ["fgrad.at({m})[{n}].get()", "fgrad.at({x})[{n}].set({s})"],
+    "s": ["fgrad.at({x})[{n}].get()", "fgrad.at({m})[{n} - 1, {n}].get()", "fgrad.at({x})[{n} - 2].get()"],
+}
+SUMS = {"x": "sum(0)", "m": "sum(0)", "h": "sum(0)", "s": "sum()", "t": "sum()", "n": "sum()", "b": "any()"}
 
 THROUGH = types.SimpleNamespace(
     **{name: getattr(lax, name) for name in lax.__all__}, jit=fgrad.jit, checkpoint=fgrad.checkpoint, vmap=fgrad.vmap
@@ -302,17 +312,10 @@ class Program:
         operand, f = self.old("x"), self.function_of(depth, "x", "s")
         self.write(f"{self.new('x')} = fnp.tanh(fgrad.grad(lambda v: {f}(v)[0])({operand}))")
 
-    def prefixes(self, depth: int, wanted: str) -> None:
-        x, m, reverse = self.old("x"), self.old("m"), self.rng.random() < 0.5
-        step = self.rng.choice(["fnp.add", "fnp.maximum"])
-        affine = "lambda p, q: (p[0] * q[0], p[1] * q[0] + q[1])"
-        self.write(f"{self.new('m')} = lax.associative_scan({step}, {m}, axis=1) * 0.5")
-        self.write(f"_, {self.new('x')} = lax.associative_scan({affine}, ({x}, {x} + 1.0), reverse={reverse})")
-
 
 REGIONS = [
     *[Program.scan] * 3, *[Program.while_loop] * 2, *[Program.fori_loop] * 2, *[Program.cond] * 2, Program.switch,
-    Program.wrapped, Program.lanes, Program.gradient, Program.prefixes,
+    Program.wrapped, Program.lanes, Program.gradient,
 ]  # fmt: skip
 
 

@@ -387,3 +387,20 @@ def test_carries_that_a_run_makes_constants(unroll):
     for f in (lambda f: f, fgrad.grad, lambda f: lambda x: fgrad.hvp(f, (x,), (x,))):
         check_close(f(looped)(x), f(plain)(x))
         check_close(fgrad.jit(f(looped))(x), f(plain)(x))
+
+
+def test_an_inner_carry_that_starts_from_a_constant_and_depends_on_nothing():
+    """In the derivative of the outer loop, the inner one is run for what the derivative needs of this carry."""
+
+    def loss(loops, x):
+        def step(c):
+            factor, y = loops.fori_loop(0, 3, lambda i, c: (c[0] * 2 + 1.0, c[1] * c[0]), (0.5, c[1]))
+            return c[0] + 1, np.sin(y) * factor
+
+        return weighed(loops.while_loop(lambda c: c[0] < 2, step, (0, x)))
+
+    x = np.arange(1.0, 4.0)
+    plain, looped = (lambda x, loops=loops: loss(loops, x) for loops in (python_loops, lax))
+    for f in (fgrad.grad, lambda f: lambda x: fgrad.hvp(f, (x,), (x,))):
+        check_close(f(looped)(x), f(plain)(x), rtol=1e-10)
+        check_close(fgrad.jit(f(looped))(x), f(plain)(x), rtol=1e-10)

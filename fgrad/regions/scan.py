@@ -14,6 +14,7 @@ from ..core.effects import Effects
 from ..core.errors import ShapeError, message
 from ..core.ir import Eqn, Jaxpr, Literal
 from ..core.primitive import Region, is_linear, registry, space
+from ..core.trace import stage
 from ..core.types import ShapedArray, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import zeros
@@ -86,12 +87,12 @@ class Scan(Region):
 
     kernel = on_request
 
-    def apply(self, xs: Sequence[Any], **params: Any) -> list[Any]:
-        """As a call, but always a list of outputs; none where there is nothing to compute."""
+    def apply(self, xs: Sequence[Any], staged: bool = False, **params: Any) -> list[Any]:
+        """As a call, but always a list of outputs; none where there is nothing to compute. staged: as by `stage`."""
         outs = len(params["jaxpr"].outputs)
         if not outs:
             return []
-        out = self(*xs, **params)
+        out = stage(self, *xs, **params) if staged else self(*xs, **params)
         return [out] if outs == 1 else list(out)
 
     # -------------------------------------------------------------------------------------------------------- forwards
@@ -410,7 +411,8 @@ class Scan(Region):
         states, before = carry - sum(flags), consts - sum(linear[:consts])
         outs = len(known.outputs) - len(residuals)
         kept = permuted(known, known.inputs, [*known.outputs[:states], *residuals])
-        stacks = self.apply(picked(xs, linear, False), jaxpr=kept, consts=before, carry=states, **settings)[states:]
+        mine = picked(xs, linear, False)
+        stacks = self.apply(mine, staged=True, jaxpr=kept, consts=before, carry=states, **settings)[states:]
         assert outs >= states
         n, a, b = len(residuals), sum(linear[:consts]), sum(linear[:split])
         ins = body.inputs
