@@ -4,6 +4,7 @@ import gc
 import weakref
 
 import numpy as np
+import pytest
 import python_loops
 from python_loops import weighed
 
@@ -205,3 +206,37 @@ def test_what_a_loop_returns_may_be_written():
 
     check_grads(f, (0.7,))
     check_close(fgrad.jit(fgrad.grad(f))(0.7), fgrad.grad(f)(0.7))
+
+
+# ------------------------------------------------------------------------------------------------------- known values
+
+KNOWN = {
+    "scan": lambda x: lax.scan(lambda c, v: (c + v * x[0], c), 0.5, x)[0],
+    "while_loop": lambda x: lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * x[0]), (0, 1.0))[1],
+    "cond": lambda x: lax.cond(x[0] > 0, lambda x: x[0] * x[1], lambda x: x[2], x),
+    "checkpoint": lambda x: fgrad.checkpoint(lambda x: np.sin(x).sum())(x),
+    "jit": lambda x: fgrad.jit(lambda x: (x * x).sum())(x),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_derivatives_of_known_values_are_known_where_a_program_is_traced(name):
+    f, x = KNOWN[name], np.array([0.5, 1.5, -2.0])
+    derived = {
+        "grad": lambda: fgrad.grad(f)(x),
+        "jvp": lambda: fgrad.jvp(f, (x,), (x,)),
+        "vjp": lambda: fgrad.vjp(f, x)[1](1.0),
+        "hvp": lambda: fgrad.hvp(f, (x,), (x,)),
+        "vmap": lambda: fgrad.vmap(fgrad.grad(f))(np.stack([x, 2 * x])),
+    }
+    want = {k: g() for k, g in derived.items()}
+
+    def inside(c):
+        found = {k: g() for k, g in derived.items()}
+        for name in ("grad", "jvp", "vjp"):
+            check_close(found[name], want[name], name)
+        return fgrad.tree.map(lambda y: c * y, found)
+
+    for outer in (inside, lambda c: lax.scan(lambda c, _: (c, inside(c)), c, None, length=1)[1]):
+        got = fgrad.jit(outer)(1.0)
+        check_close(got, fgrad.tree.map(lambda y, g: np.reshape(y, g.shape), want, got))

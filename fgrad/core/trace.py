@@ -13,7 +13,7 @@ import itertools
 import math
 import operator
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -356,6 +356,15 @@ def apply_equation(e: Eqn, xs: Sequence[Any]) -> Any:
         if constant:
             return builder.apply(call, xs)
     return apply(call, xs)
+
+
+def unrecorded(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """`f(*args, **kwargs)` where all operands are known: the builder around records nothing, so that results are."""
+    builder, state.builder = state.builder, None
+    try:
+        return f(*args, **kwargs)
+    finally:
+        state.builder = builder
 
 
 def signature(x: Any) -> Signature:
