@@ -10,7 +10,7 @@ def scan(f, init, xs=None, length=None, reverse=False, **ignored):
     leaves = fgrad.tree.leaves(xs)
     n = len(leaves[0]) if leaves else length
     carry, ys = init, []
-    if n == 0:
+    if n == 0:  # the types of y are those of a run
         one = fgrad.tree.map(lambda x: fnp.zeros(x.shape[1:], x.dtype), xs)
         return init, fgrad.tree.map(lambda y: fnp.zeros((0, *y.shape), y.dtype), f(init, one)[1])
     for i in reversed(range(n)) if reverse else range(n):

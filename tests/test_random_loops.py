@@ -2,12 +2,17 @@
 
     FGRAD_LOOP_PROGRAMS=5000:9000 python -m pytest tests/test_random_loops.py
 
-runs the programs with these numbers instead of the few that a test run does.
+tests the programs with these numbers instead of the few of every test run. A failure shows its program.
 """
+
+from __future__ import annotations
 
 import contextlib
 import os
 import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -15,125 +20,185 @@ from python_loops import weighed
 from random_loops import FLOATS, PLAIN, THROUGH, TYPES, Program, operands
 
 import fgrad
+from fgrad.core.errors import OutOfBoundsError
 from fgrad.regions.call import plainly
 from fgrad.testing import check_close
 
-FIRST, LAST = map(int, os.environ.get("FGRAD_LOOP_PROGRAMS", "0:40").split(":"))
+FIRST, LAST = map(int, os.environ.get("FGRAD_LOOP_PROGRAMS", "0:20").split(":"))
 FLOAT = [i for i, letter in enumerate(TYPES) if letter in FLOATS]
 LANES = [1, 2, 7, 8, 9, 64]
+Function = Callable[..., Any]
+
+# ----------------------------------------------------------------------------------------------------- transformations
 
 
-def loss(f):
-    """A number that depends smoothly on the floating-point results of a program."""
-    return lambda *args: weighed([y for y in f(*args) if y.dtype.kind == "f"])
+def numbers(f: Function) -> Function:
+    """The floating-point results of a program."""
+    return lambda *args: [y for y in f(*args) if y.dtype.kind == "f"]
 
 
-def among(f, args):
-    """A function of the floating-point numbers among arguments."""
+def loss(f: Function) -> Function:
+    """A number that depends smoothly on each of them."""
+    return lambda *args: weighed(numbers(f)(*args))
 
-    def g(*floats):
+
+def of_numbers(f: Function, args: Sequence[Any]) -> Function:
+    """A function of the floating-point operands alone."""
+
+    def g(*floats: Any) -> Any:
         given = list(args)
         for i, x in zip(FLOAT, floats, strict=True):
             given[i] = x
         return f(*given)
 
-    return g, [args[i] for i in FLOAT]
+    return g
 
 
-def gradient(f):
+def gradient(f: Function) -> Function:
     return lambda *args: fgrad.grad(loss(f), tuple(FLOAT))(*args)
 
 
-def tangent(f):
-    def g(*args):
-        h, floats = among(lambda *args: [y for y in f(*args) if y.dtype.kind == "f"], args)
-        return fgrad.jvp(h, tuple(floats), tuple(np.cos(x) for x in floats))
+def tangent(f: Function) -> Function:
+    def g(*args: Any) -> Any:
+        floats = tuple([args[i] for i in FLOAT])
+        return fgrad.jvp(of_numbers(numbers(f), args), floats, tuple([np.cos(x) for x in floats]))
 
     return g
 
 
-def curvature(f):
-    """Forward over reverse."""
-
-    def g(*args):
-        h, floats = among(loss(f), args)
-        places = tuple(range(len(floats)))
-        return fgrad.jvp(fgrad.grad(h, places), tuple(floats), tuple(np.cos(x) for x in floats))[1]
-
-    return g
-
-
-def bent(f):
-    """Reverse over reverse."""
-    return gradient(lambda *args: gradient(f)(*args))
-
-
-TRANSFORMED = {
+TRANSFORMED: dict[str, Callable[[Function], Function]] = {
     "value": lambda f: f,
     "gradient": gradient,
     "tangent": tangent,
-    "curvature": curvature,
-    "bent": bent,
+    "forward over reverse": lambda f: tangent(gradient(f)),
+    "reverse over reverse": lambda f: gradient(gradient(f)),
 }
 
-
-def close(got, want, single, what):
-    finite = [np.abs(x[np.isfinite(x)]).max(initial=0) for x in map(np.asarray, fgrad.tree.leaves(want))]
-    scale = max([1.0, *finite])
-    check_close(got, want, what, rtol=1e-2 if single else 1e-7, atol=(1e-3 if single else 1e-9) * scale)
+# --------------------------------------------------------------------------------------------------------------- checks
 
 
-def stacked(rng, lanes):
-    """Operands of which some have lanes along their first or last axis, these axes, and the operands of each lane."""
-    each = [operands(rng) for _ in range(lanes)]
-    axes = [rng.choice([0, 0, -1, None]) for _ in TYPES]
-    axes[0] = 0 if axes[0] is None else axes[0]
-    args = [each[0][i] if a is None else np.stack([xs[i] for xs in each], axis=a) for i, a in enumerate(axes)]
-    return args, tuple(axes), [[each[0][i] if a is None else xs[i] for i, a in enumerate(axes)] for xs in each]
+class Case(NamedTuple):
+    """A program through fgrad.lax and by Python's loops."""
+
+    program: Program
+    through: Function
+    plain: Function
+    choice: random.Random
+    rng: np.random.Generator
+
+    def close(self, got: Any, want: Any, what: str) -> None:
+        """Equal up to rounding, relative to the largest number."""
+        leaves = [np.asarray(x) for x in fgrad.tree.leaves(want)]
+        scale = max([1.0, *[np.abs(x[np.isfinite(x)]).max(initial=0) for x in leaves]])
+        rtol, atol = (1e-2, 1e-3) if self.program.single else (1e-7, 1e-9)
+        check_close(got, want, what, rtol=rtol, atol=atol * scale)
 
 
-def check_program(seed, unchecked=False):
-    program = Program(seed)
+@contextlib.contextmanager
+def case(seed: int, **options: Any) -> Iterator[Case]:
+    """The program with a number; an error in the block shows it."""
+    program = Program(seed, **options)
     f = program.function()
     through, plain = (lambda *args, lax=lax: f(lax, *args) for lax in (THROUGH, PLAIN))
-    choice, rng = random.Random(seed), np.random.default_rng(seed)
-    names = ["value", choice.choice([*TRANSFORMED][1:])]
-    args = operands(rng, special=choice.random() < 0.1)
     try:
         with np.errstate(all="ignore"):
-            for name in names:
-                make = TRANSFORMED[name]
-                want = make(plain)(*args)
-                with contextlib.nullcontext() if seed % 4 == 0 else plainly():  # eager regions are compiled, too
-                    close(make(through)(*args), want, program.single, name)
-                close(fgrad.jit(make(through))(*args), want, program.single, f"{name}, compiled")
-            lanes = choice.choice(LANES)
-            args, axes, each = stacked(rng, lanes)
-            numbers = sorted({*range(min(lanes, 3)), lanes // 2, lanes - 1})
-            name = choice.choice([*["value"] * 3, *["gradient"] * 3, "tangent", "curvature", "bent"])
-            make = TRANSFORMED[name]
-            want = [make(plain)(*each[i]) for i in numbers]
-            want = fgrad.tree.map(lambda *xs: np.stack(xs), *want)
-            mapped = fgrad.vmap(make(through), axes)
-            what = f"{name} of {lanes} lanes {axes}"
-            if lanes < 10:
-                with plainly():
-                    got = mapped(*args)
-                close(fgrad.tree.map(lambda x: x[numbers], got), want, program.single, what)
-            got = fgrad.jit(mapped)(*args)
-            close(fgrad.tree.map(lambda x: x[numbers], got), want, program.single, f"{what}, compiled")
-            if name == "gradient":
-                places = tuple(i for i in FLOAT if axes[i] is not None)
-                total = lambda *args: fgrad.vmap(loss(through), axes)(*args).sum()
-                got = fgrad.jit(fgrad.grad(total, places))(*args)
-                got = [np.moveaxis(g, axes[i], 0)[numbers] for g, i in zip(got, places)]
-                want = [w for w, i in zip(want, FLOAT) if i in places]
-                close(got, want, program.single, f"gradient of a sum of {lanes} lanes {axes}, compiled")
-    except Exception as e:
-        e.add_note(f"program {seed}:\n{program.text}")
+            yield Case(program, through, plain, random.Random(seed), np.random.default_rng(seed))
+    except Exception as error:
+        error.add_note(f"program {seed}:\n{program.text}")
         raise
+
+
+def batch(rng: np.random.Generator, lanes: int, axes: Sequence[int | None]) -> tuple[list[Any], list[list[Any]]]:
+    """Operands of which some have lanes along an axis, and those of each lane."""
+    drawn = [operands(rng) for _ in range(lanes)]
+    each = [[drawn[0][i] if a is None else xs[i] for i, a in enumerate(axes)] for xs in drawn]
+    return [xs[0] if a is None else np.stack(xs, a) for xs, a in zip(zip(*each, strict=True), axes, strict=True)], each
+
+
+def stacked(trees: Sequence[Any]) -> Any:
+    return fgrad.tree.map(lambda *xs: np.stack(xs), *trees)
 
 
 @pytest.mark.parametrize("seed", range(FIRST, LAST))
 def test_a_random_program(seed):
-    check_program(seed)
+    with case(seed) as c:
+        args = operands(c.rng, special=c.choice.random() < 0.1)
+        for name in ["value", c.choice.choice([*TRANSFORMED][1:])]:
+            make = TRANSFORMED[name]
+            want = make(c.plain)(*args)
+            with contextlib.nullcontext() if seed % 4 == 0 else plainly():  # eager regions are compiled, too
+                c.close(make(c.through)(*args), want, name)
+            c.close(fgrad.jit(make(c.through))(*args), want, f"{name}, compiled")
+
+
+@pytest.mark.parametrize("seed", range(FIRST, LAST))
+def test_a_random_program_in_lanes(seed):
+    with case(seed) as c:
+        lanes = c.choice.choice(LANES)
+        axes = (0, *[c.choice.choice([0, 0, -1, None]) for _ in [*TYPES][1:]])
+        args, each = batch(c.rng, lanes, axes)
+        chosen = sorted({0, min(1, lanes - 1), lanes // 2, lanes - 1})
+        name = c.choice.choice(["value", "value", "gradient", *TRANSFORMED])
+        make, what = TRANSFORMED[name], f"{name} of {lanes} lanes {axes}"
+        want = stacked([make(c.plain)(*each[i]) for i in chosen])
+        some = lambda got: fgrad.tree.map(lambda x: x[chosen], got)  # noqa: E731
+        mapped = fgrad.vmap(make(c.through), axes)
+        if lanes < 10:
+            with plainly():
+                c.close(some(mapped(*args)), want, what)
+        c.close(some(fgrad.jit(mapped)(*args)), want, f"{what}, compiled")
+        if name == "gradient":
+            total = lambda *args: fgrad.vmap(loss(c.through), axes)(*args).sum()  # noqa: E731
+            places = tuple([i for i in FLOAT if axes[i] is not None])
+            got = fgrad.jit(fgrad.grad(total, places))(*args)
+            got = [np.moveaxis(g, axes[i], 0) for g, i in zip(got, places, strict=True)]
+            c.close(some(got), [w for w, i in zip(want, FLOAT, strict=True) if i in places], f"{what}, summed")
+        elif lanes < 10:
+            other, more = batch(c.rng, lanes, axes)
+            outer = tuple([None if a is None else 0 for a in axes])
+            both = [x if a is None else np.stack([x, y]) for x, y, a in zip(args, other, outer, strict=True)]
+            more = [[x if a is None else y for x, y, a in zip(each[0], ys, axes, strict=True)] for ys in more]
+            want = stacked([want, stacked([make(c.plain)(*more[i]) for i in chosen])])
+            got = fgrad.jit(fgrad.vmap(mapped, outer))(*both)
+            c.close(fgrad.tree.map(lambda x: x[:, chosen], got), want, f"{what}, twice")
+
+
+@pytest.mark.parametrize("seed", range(FIRST, LAST, 2))
+def test_indices_are_checked_where_pythons_loops_would_check_them(seed):
+    """An error is one that some lane has, on a line with an index; without one the lanes that have none are right."""
+    with case(seed, unchecked=True) as c:
+        axes = tuple([None if letter in "bk" else 0 for letter in TYPES])
+        args, each = batch(c.rng, 9, axes)
+        make = TRANSFORMED[c.choice.choice(["value", "value", "gradient"])]
+        want: dict[int, Any] = {}
+        for i, xs in enumerate(each):
+            with contextlib.suppress(IndexError):
+                want[i] = make(c.plain)(*xs)
+        chosen = [*want]
+        try:
+            got = fgrad.jit(fgrad.vmap(make(c.through), axes))(*args)
+        except OutOfBoundsError as error:
+            assert len(chosen) < len(each), error
+            (line,) = re.findall(r"at:  <random loops>:(\d+) in", str(error))
+            assert "fgrad.at(" in c.program.text.split("\n")[int(line) - 1]
+        else:
+            if chosen:
+                c.close(fgrad.tree.map(lambda x: x[chosen], got), stacked([*want.values()]), "what has no error")
+
+
+def test_a_loop_of_no_runs_in_a_short_one():
+    def f(loops, c):
+        inner = lambda c: loops.scan(lambda d, v: (d + v, d), c, np.stack([c, c])[:0])  # noqa: E731
+        return loops.scan(lambda c, _: inner(np.sin(c)), c, None, length=3)
+
+    for x in (np.float64(0.5), np.arange(3.0)):
+        with np.errstate(all="ignore"):
+            want = f(PLAIN, x)
+        check_close(f(THROUGH, x), want)
+        check_close(fgrad.jit(lambda x: f(THROUGH, x))(x), want)
+        lanes = np.stack([x] * 9)
+        check_close(fgrad.jit(fgrad.vmap(lambda x: f(THROUGH, x)))(lanes), stacked([want] * 9))
+        losses = [lambda x, lax=lax: weighed(f(lax, x)[0]) for lax in (THROUGH, PLAIN)]
+        got, slope = (fgrad.grad(g)(x) for g in losses)
+        check_close(got, slope)
+        check_close(fgrad.jit(fgrad.vmap(fgrad.grad(losses[0])))(lanes), np.stack([slope] * 9))
