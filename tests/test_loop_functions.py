@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import loop_programs
 import numpy as np
 import pytest
 import python_loops
@@ -11,6 +12,7 @@ from python_loops import weighed
 import fgrad
 import fgrad.numpy as fnp
 from fgrad import lax
+from fgrad.passes.transpose import parted
 from fgrad.testing import check_close, check_grads
 
 F32 = np.float32
@@ -240,3 +242,14 @@ def test_derivatives_of_known_values_are_known_where_a_program_is_traced(name):
     for outer in (inside, lambda c: lax.scan(lambda c, _: (c, inside(c)), c, None, length=1)[1]):
         got = fgrad.jit(outer)(1.0)
         check_close(got, fgrad.tree.map(lambda y, g: np.reshape(y, g.shape), want, got))
+
+
+# ------------------------------------------------------------------------------------------------ what is not needed
+
+
+def test_a_scan_does_not_depend_on_operands_that_its_body_does_not_read():
+    """Else its outputs would be taken for linear in them, where a program is transposed."""
+    loop = loop_programs.scanned(lambda w, t, c, x: [c + x, c > w], [np.float64(1)], [np.ones(3)], [np.float64(2)] * 2)
+    flags = [False, True, False, False]
+    linear, known = parted(loop.eqn, flags)
+    assert not linear.outputs and len(known.outputs) == 2 and len(known.inputs) == 3

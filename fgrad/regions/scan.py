@@ -198,11 +198,11 @@ class Scan(Region):
             return tuple(v in read for v in mine)
 
         keep = settled(flags[:carry], step)
-        if all(keep) and all(rest):
-            return e
         outputs = [*picked(jaxpr.outputs[:carry], keep), *picked(jaxpr.outputs[carry:], rest)]
         _, used = pruned(jaxpr, outputs)
         used = (*used[:consts], *keep, *used[split:])
+        if all(used) and all(rest):
+            return e
         body = renderer.simplify(permuted(jaxpr, picked(jaxpr.inputs, used), outputs))
         params = {**e.params, "jaxpr": body, "consts": sum(used[:consts]), "carry": sum(keep)}
         return Eqn(self, picked(e.inputs, used), params, picked(e.outputs, (*keep, *rest)), e.origin)
