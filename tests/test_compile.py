@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 import fgrad
 from fgrad import jit, nn
 from fgrad.compile import cache
-from fgrad.compile.fuse import REDUCTIONS
 from fgrad.compile.native import pool
 from fgrad.compile.points import VIEWS
-from fgrad.compile.scalar_rules import RULES
+from fgrad.compile.scalar_rules import REDUCTIONS, RULES
 from fgrad.core.errors import DtypeError, ShapeError
 from fgrad.core.primitive import registry
 from fgrad.core.types import shaped
