@@ -113,8 +113,7 @@ class TestSecondRuns:
             g(x)
             assert reruns and np.allclose(seen, [1.0, np.sin(2.0)])
 
-    def test_within_a_program_that_a_program_calls(self, reruns):
-        """A custom rule is run by NumPy calls, and may hold a jitted function."""
+    def test_in_a_custom_rule(self, reruns):
         seen = []
 
         @fgrad.jit
@@ -129,16 +128,17 @@ class TestSecondRuns:
         def f(x, i):
             io(seen.append, None, x[1])
             y = rule(x)
-            io(seen.append, None, y[1])
-            return fnp.sin(x)[i]
+            io(seen.append, None, y.sum())
+            return y[i]
 
         x = np.array([1e300, 1.0])
+        want = [1.0, 1.0, np.sin(x).sum()]
         assert f(x, 1) == np.sin(1.0)
-        assert len(reruns) >= 1 and np.allclose(seen, [1.0, 1.0, np.sin(1.0)])
+        assert reruns and np.allclose(seen, want)
         del seen[:]
-        with pytest.raises(OutOfBoundsError, match=r"return fnp\.sin"):
+        with pytest.raises(OutOfBoundsError, match=r"return y\[i\]"):
             f(x, 7)
-        assert np.allclose(seen, [1.0, 1.0, np.sin(1.0)])
+        assert np.allclose(seen, want)
 
     def test_an_index_error_with_its_line(self):
         calls = []
