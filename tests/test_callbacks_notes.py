@@ -99,8 +99,8 @@ class TestTooManyResults:
         refused(
             lambda: f(200, 1e300 if bad else 1.0),  # here
             ProgramFailure,
-            "sin, cos or tan of an argument beyond 2**46, met when callbacks had returned too much to note",
-            do="call it again, it is now made for them; or let io_callback return less than 64 MB in one run",
+            "a NaN, or sin, cos or tan of an argument beyond 2**46, met when callbacks had returned too much to note",
+            do="call it again, it is now made for that; or let io_callback return less than 64 MB in one run",
         )
         assert calls == [*range(200)]
         assert f(200, 1e300) == np.sin(1e300)

@@ -18,7 +18,7 @@ from ..core.ir import Eqn, Jaxpr
 from ..core.show import bodies
 from ..primitives.index import out_of_bounds
 from ..regions.call import execute, plainly
-from ..regions.callbacks import ROOM, Notes, noting, returns
+from ..regions.callbacks import ROOM, noting, returns
 from . import callbacks, code, factorizations, lapack
 from .engine import CompileError
 from .expressions import NAN_MET, NEAR, TOO_FAR
@@ -133,13 +133,12 @@ class Executable:
 
     def run(self, jaxpr: Jaxpr, leaves: Sequence[Any]) -> list[Any]:
         """Run on arrays of the right types, contiguous and aligned; `jaxpr`: see `explain`."""
-        notes = Notes() if self.kept else None
-        with noting(notes):
+        with noting() as rewound:
             while True:
                 results, words = self.program.run(leaves)
                 if not words[0]:
                     return results
-                again = notes is None or notes.rewind()
+                again = rewound()
                 try:
                     self.failed(*words)
                 except Mistrust:
@@ -150,8 +149,8 @@ class Executable:
 
     def beyond_notes(self) -> ProgramFailure:
         """The error for numbers that a kernel is not made for, where the program cannot be run again."""
-        what = "sin, cos or tan of an argument beyond 2**46, met when callbacks had returned too much to note"
-        do = f"call it again, it is now made for them; or let io_callback return less than {ROOM >> 20} MB in one run"
+        what = "a NaN, or sin, cos or tan of an argument beyond 2**46, met when callbacks had returned too much to note"
+        do = f"call it again, it is now made for that; or let io_callback return less than {ROOM >> 20} MB in one run"
         return ProgramFailure(message(what, do=do), 1, None, (0, TOO_FAR))
 
     def mistrust(self, reason: int) -> None:

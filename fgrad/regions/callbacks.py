@@ -47,11 +47,6 @@ class Notes:
         self.position = self.read = 0  # in a second run: the calls and results that it has come by
         self.room, self.complete = ROOM, True
 
-    def rewind(self) -> bool:
-        """Whether the program can be run again, which is then to start now."""
-        self.position = self.read = 0
-        return self.complete
-
     def repeated(self, count: int) -> tuple[Any, ...] | None:
         """The `count` results of the next call, if it was made in the run that is being repeated."""
         if self.position == self.called:
@@ -83,13 +78,24 @@ _running = _Running()
 
 
 @contextmanager
-def noting(notes: Notes | None) -> Iterator[None]:
-    """The time in which calls are noted there."""
-    before, _running.notes = _running.notes, notes
+def noting() -> Iterator[Callable[[], bool]]:
+    """The time of a run that may be repeated; before it is, call the function that this yields: whether it can be.
+
+    A program that another one runs shares its notes: both may be repeated.
+    """
+    outer = _running.notes
+    notes = outer if outer is not None and outer.complete else Notes()
+    start = notes.position, notes.read
+
+    def again() -> bool:
+        notes.position, notes.read = start
+        return notes.complete
+
+    _running.notes = notes
     try:
-        yield
+        yield again
     finally:
-        _running.notes = before
+        _running.notes = outer
 
 
 def _once(run: Callable[..., tuple[Any, ...]], xs: Sequence[Any], params: dict[str, Any]) -> tuple[Any, ...]:
@@ -97,8 +103,11 @@ def _once(run: Callable[..., tuple[Any, ...]], xs: Sequence[Any], params: dict[s
     notes = _running.notes
     outs = None if notes is None else notes.repeated(len(params["out"]))
     if outs is None:
-        with noting(None):  # programs that the callback runs are no part of this one
+        _running.notes = None  # programs that the callback runs are no part of this one
+        try:
             outs = run(*xs, **params)
+        finally:
+            _running.notes = notes
         if notes is not None:
             notes.take(outs)
     return outs
