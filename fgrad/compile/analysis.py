@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 from ..core.ir import Eqn
 from ..core.show import Names
 from .emit import Temporary
-from .fuse import REDUCTIONS
-from .fuse import Kernel as Fused
 from .plan import Item, Plan, bytes_of
-from .scalar_rules import RULES, WEIGHTS
+from .scalar_rules import REDUCTIONS, RULES, WEIGHTS
 from .scalars import MATH, dtype_of
+from .steps import Kernel as Fused
 
 
 class Work(NamedTuple):

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..core.axes import axis_of
 from ..core.builder import trace_internal
 from ..core.errors import DtypeError, MissingRuleError, ShapeError, message
 from ..core.types import shaped
 from ..primitives.family import p
-from .operands import Array, apply, axes_of, axis_of, dtype_of, ints, operands, strict
+from .operands import Array, apply, axes_of, dtype_of, ints, operands, strict
 
 
 def _reduction(name: str, meaning: str, takes: str, example: str) -> Callable[[Array, Sequence[int]], Array]:

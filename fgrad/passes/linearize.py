@@ -446,16 +446,11 @@ def _pull_region(entry: RegionEntry, residuals: Sequence[Any], cts: dict[int, An
 
 
 def _has_nan(x: Any) -> bool:
-    if x is None:
-        return False
     if type(x) is np.ndarray and x.ndim:
-        if x.size <= 4096 and x.ndim == 1:  # a sum of squares is NaN if and only if a term is; no threads at this size
-            x = x.dot(x)
-            return bool(x != x)
-        if x.dtype.kind == "f" and x.size:
-            x = np.minimum.reduce(x, None)  # NaN if any element is; no threads, no overflow
-            return bool(x != x)
-        return bool(np.isnan(x).any())
+        if not x.size:
+            return False
+        flat = x if x.ndim == 1 else x.ravel("K")
+        x = flat.item(flat.argmax())  # the first NaN, if there is one; found without arithmetic, which may overflow
     return bool(x != x)
 
 

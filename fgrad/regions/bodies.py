@@ -222,11 +222,15 @@ def silent(jaxpr: Jaxpr, what: str) -> Jaxpr:
             params = {name: _each_program(value, what) for name, value in e.params.items()}
             eqns.append(Eqn(e.primitive, e.inputs, params, e.outputs, e.origin))
         elif any(v in used for v in e.outputs):
+            function = e.params.get("function")  # of a callback
             raise GradError(
                 message(
-                    f"{what} would call '{e.primitive}' again for its derivative",
-                    do="let it be a lax.scan, which remembers what was returned; or a pure_callback, if it may be "
-                    "called again; or wrap the loop in lax.stop_gradient",
+                    f"{function.title if function else e.primitive}: the derivative of a {what} would call it again, "
+                    "since what it returned in an unknown number of runs is not kept",
+                    do="make the loop a lax.scan, or a fori_loop between static bounds, which keep it; make it a "
+                    "pure_callback, if it may be called again; or wrap what the loop starts from in lax.stop_gradient, "
+                    "if its result is to count as a constant",
+                    site=function.site if function else None,
                 )
             )
     return Jaxpr(jaxpr.inputs, eqns, jaxpr.outputs, (), jaxpr.sites)
