@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from ..core.builder import same_bytes, trace
+from ..core.builder import restored_site, same_bytes, trace
 from ..core.calls import Call
 from ..core.effects import KEPT
+from ..core.errors import Site, user_site
 from ..core.handles import argument, fresh, settled, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
-from ..core.trace import Trace, Tracer, apply, levels
+from ..core.trace import Trace, Tracer, apply, levels, state
 from ..core.types import aval_of
 from .interpret import interpret, strict_values
 from .quiet import quietly
 from .rules import Rule, rule_of
-from .snapshots import LOCK_FROM, lock, locked, unlock
+from .snapshots import LOCK_FROM, lock, locked, unaliased, unlock
 from .transpose import Linear, transpose, zeros
 
 
@@ -54,6 +55,7 @@ class Tape(Trace):
         self.kept = False  # whether the way back has effects that must not happen twice
         self.locked: list[np.ndarray] = []
         self.snapshots: dict[int, tuple[Any, np.ndarray]] = {}
+        self.sites: dict[int, Site | None] = {}  # of entries on traced values, by their first output: the user's line
 
     def input(self, x: Any, sig: Any) -> Tracer:
         """A tracer of the value `x`, which is active."""
@@ -112,15 +114,15 @@ class Tape(Trace):
         rule = call.rules.get(mask) or rule_of(call, mask)
         out = apply(call, values) if nested else rule.run(*values)
         if not rule.out_active:
-            return _fresh(out, values)
+            return unaliased(out, values)
         if call.single:
             values.append(out)
             if type(out) is Tracer:
-                self.nested = True
+                self._nest()
         else:
             values.extend(out)
             if any(type(y) is Tracer for y in out):
-                self.nested = True
+                self._nest()
         saved = rule.pick(values)
         if rule.copy:
             saved = self._owned(rule, saved)
@@ -138,6 +140,11 @@ class Tape(Trace):
         self.entries.append((rule, slots, saved, tuple(out_slots)))
         return tuple(outs)
 
+    def _nest(self) -> None:
+        """The next entry is about traced values: what its derivative records later keeps the user's line."""
+        self.nested = True
+        self.sites[self.count] = user_site() if state.site is None else state.site
+
     def apply1(self, call: Call, x: Any) -> Any:
         if self.nested or not call.single or x.owner is not self:
             return self.apply(call, (x,))
@@ -145,7 +152,7 @@ class Tape(Trace):
         value = x.value
         out = rule.run(value)
         if not rule.out_active:
-            return _fresh(out, (value,))
+            return unaliased(out, (value,))
         slot = self.count
         self.entries.append((rule, (x.slot,), rule.pick((value, out)) if rule.save else (), slot))
         self.count = slot + 1
@@ -170,7 +177,7 @@ class Tape(Trace):
         rule = call.rules.get(mask) or rule_of(call, mask)
         out = rule.run(v, w)
         if not rule.out_active:
-            return _fresh(out, (v, w))
+            return unaliased(out, (v, w))
         saved: Sequence[Any] = ()
         if rule.save:
             saved = rule.pick((v, w, out))
@@ -227,7 +234,7 @@ class Tape(Trace):
         outs, residuals, out_active, linear = region.linearize(active, *values, **call.params)
         outs = list(outs)
         if any(type(y) is Tracer for y in [*outs, *residuals]):
-            self.nested = True
+            self._nest()
         indices = tuple(i for i, a in enumerate(active) if a)
         flags = [bool(mask >> i & 1) for i in range(len(types))]
         slot_of = dict(zip([i for i, f in enumerate(flags) if f], slots, strict=True))
@@ -383,22 +390,26 @@ class Tape(Trace):
         for slot, ct in seeds:
             put(slot, ct)
         keep = set(wanted)
-        for rule, slots, saved, out in reversed(self.entries):
-            outs = (out,) if type(out) is int else out
-            present = tuple(k for k, s in zip(rule.out_active, outs, strict=True) if s in cts)
-            if not present:
-                continue
-            given = [cts[s] if s in keep else cts.pop(s) for s in outs if s in cts]
-            if type(rule) is RegionEntry:
-                for s, r in zip(slots, _pull_region(rule, saved, dict(zip(present, given, strict=True))), strict=True):
-                    if r is not None:
-                        put(s, r)
-                continue
-            accs = tuple(k for k in rule.accumulates if slots[k] in cts and list(slots).count(slots[k]) == 1)
-            call = rule.pull(present, accs)
-            results = apply(call, [*saved, *given, *[cts.pop(slots[k]) for k in accs]])
-            for k, r in zip(call.derived["present"], results, strict=True):
-                put(slots[k], r)
+        with restored_site() as before:
+            for rule, slots, saved, out in reversed(self.entries):
+                outs = (out,) if type(out) is int else out
+                present = tuple(k for k, s in zip(rule.out_active, outs, strict=True) if s in cts)
+                if not present:
+                    continue
+                state.site = self.sites.get(outs[0], before)
+                given = [cts[s] if s in keep else cts.pop(s) for s in outs if s in cts]
+                if type(rule) is RegionEntry:
+                    for s, r in zip(
+                        slots, _pull_region(rule, saved, dict(zip(present, given, strict=True))), strict=True
+                    ):
+                        if r is not None:
+                            put(s, r)
+                    continue
+                accs = tuple(k for k in rule.accumulates if slots[k] in cts and list(slots).count(slots[k]) == 1)
+                call = rule.pull(present, accs)
+                results = apply(call, [*saved, *given, *[cts.pop(slots[k]) for k in accs]])
+                for k, r in zip(call.derived["present"], results, strict=True):
+                    put(slots[k], r)
         return [cts.get(s) for s in wanted]
 
     # -------------------------------------------------------------------------------------------------------- forwards
@@ -406,22 +417,24 @@ class Tape(Trace):
     def push(self, tangents: dict[int, Any], wanted: Sequence[int | None]) -> list[Any]:
         """Tangents of the slots `wanted`, from tangents of input slots. None where nothing flows."""
         ts = dict(tangents)
-        for rule, slots, saved, out in self.entries:
-            given = [ts.get(s) for s in slots]
-            if all(t is None for t in given):
-                continue
-            outs = (out,) if type(out) is int else out
-            if type(rule) is RegionEntry:
-                consts = len(saved)
-                types = [v.type for v in rule.linear.inputs[consts:]]
-            else:
-                types = [aval_of(rule.call.sigs[i]) for i in rule.active]
-            filled = [zeros(t) if g is None else g for g, t in zip(given, types, strict=True)]
-            if type(rule) is RegionEntry:
-                results = interpret(rule.linear, [*saved, *filled])
-            else:
-                results = apply(rule.push(), [*saved, *filled])
-            ts.update(zip(outs, results, strict=True))
+        with restored_site() as before:
+            for rule, slots, saved, out in self.entries:
+                given = [ts.get(s) for s in slots]
+                if all(t is None for t in given):
+                    continue
+                outs = (out,) if type(out) is int else out
+                state.site = self.sites.get(outs[0], before)
+                if type(rule) is RegionEntry:
+                    consts = len(saved)
+                    types = [v.type for v in rule.linear.inputs[consts:]]
+                else:
+                    types = [aval_of(rule.call.sigs[i]) for i in rule.active]
+                filled = [zeros(t) if g is None else g for g, t in zip(given, types, strict=True)]
+                if type(rule) is RegionEntry:
+                    results = interpret(rule.linear, [*saved, *filled])
+                else:
+                    results = apply(rule.push(), [*saved, *filled])
+                ts.update(zip(outs, results, strict=True))
         return [None if s is None else ts.get(s) for s in wanted]
 
 
@@ -450,15 +463,6 @@ def _has_nan(x: Any) -> bool:
             return bool(x != x)
         return bool(np.isnan(x).any())
     return bool(x != x)
-
-
-def _fresh(out: Any, values: Sequence[Any]) -> Any:
-    """A result that is no longer traced, and so the user's: never a view of somebody's buffer."""
-    if type(out) is tuple:
-        return tuple([_fresh(y, values) for y in out])
-    if type(out) is np.ndarray and (out.base is not None or any(out is v for v in values)):
-        return out.copy()
-    return out
 
 
 def linear_parts(jaxpr: Jaxpr, active: Sequence[bool]) -> tuple[Jaxpr, Jaxpr, int, tuple[bool, ...]]:
