@@ -172,7 +172,7 @@ def located() -> Iterator[Callable[[Jaxpr, Eqn], None]]:
 
 @contextmanager
 def restored_site() -> Iterator[Site | None]:
-    """`state.site`, to which it returns in the end."""
+    """The line that a pass is at; in the end it is that line again."""
     before = state.site
     try:
         yield before

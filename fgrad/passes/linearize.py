@@ -25,7 +25,7 @@ from ..core.types import aval_of
 from .interpret import interpret, strict_values
 from .quiet import quietly
 from .rules import Rule, rule_of
-from .snapshots import LOCK_FROM, lock, locked, unaliased, unlock
+from .snapshots import LOCK_FROM, lock, locked, unlock
 from .transpose import Linear, transpose, zeros
 
 
@@ -114,7 +114,7 @@ class Tape(Trace):
         rule = call.rules.get(mask) or rule_of(call, mask)
         out = apply(call, values) if nested else rule.run(*values)
         if not rule.out_active:
-            return unaliased(out, values)
+            return _fresh(out, values)
         if call.single:
             values.append(out)
             if type(out) is Tracer:
@@ -141,7 +141,6 @@ class Tape(Trace):
         return tuple(outs)
 
     def _nest(self) -> None:
-        """The next entry is about traced values: what its derivative records later keeps the user's line."""
         self.nested = True
         self.sites[self.count] = user_site() if state.site is None else state.site
 
@@ -152,7 +151,7 @@ class Tape(Trace):
         value = x.value
         out = rule.run(value)
         if not rule.out_active:
-            return unaliased(out, (value,))
+            return _fresh(out, (value,))
         slot = self.count
         self.entries.append((rule, (x.slot,), rule.pick((value, out)) if rule.save else (), slot))
         self.count = slot + 1
@@ -177,7 +176,7 @@ class Tape(Trace):
         rule = call.rules.get(mask) or rule_of(call, mask)
         out = rule.run(v, w)
         if not rule.out_active:
-            return unaliased(out, (v, w))
+            return _fresh(out, (v, w))
         saved: Sequence[Any] = ()
         if rule.save:
             saved = rule.pick((v, w, out))
@@ -381,8 +380,10 @@ class Tape(Trace):
                 results[place] = None
         return results, [slots[k] for k in f.present], f.fresh
 
+    @restored_site()
     def _pull_traced(self, seeds: Sequence[tuple[int, Any]], wanted: Sequence[int]) -> list[Any]:
         cts: dict[int, Any] = {}
+        before = state.site
 
         def put(slot: int, ct: Any) -> None:
             cts[slot] = space.add(cts[slot], ct) if slot in cts else ct
@@ -390,51 +391,49 @@ class Tape(Trace):
         for slot, ct in seeds:
             put(slot, ct)
         keep = set(wanted)
-        with restored_site() as before:
-            for rule, slots, saved, out in reversed(self.entries):
-                outs = (out,) if type(out) is int else out
-                present = tuple(k for k, s in zip(rule.out_active, outs, strict=True) if s in cts)
-                if not present:
-                    continue
-                state.site = self.sites.get(outs[0], before)
-                given = [cts[s] if s in keep else cts.pop(s) for s in outs if s in cts]
-                if type(rule) is RegionEntry:
-                    for s, r in zip(
-                        slots, _pull_region(rule, saved, dict(zip(present, given, strict=True))), strict=True
-                    ):
-                        if r is not None:
-                            put(s, r)
-                    continue
-                accs = tuple(k for k in rule.accumulates if slots[k] in cts and list(slots).count(slots[k]) == 1)
-                call = rule.pull(present, accs)
-                results = apply(call, [*saved, *given, *[cts.pop(slots[k]) for k in accs]])
-                for k, r in zip(call.derived["present"], results, strict=True):
-                    put(slots[k], r)
+        for rule, slots, saved, out in reversed(self.entries):
+            outs = (out,) if type(out) is int else out
+            present = tuple(k for k, s in zip(rule.out_active, outs, strict=True) if s in cts)
+            if not present:
+                continue
+            state.site = self.sites.get(outs[0], before)
+            given = [cts[s] if s in keep else cts.pop(s) for s in outs if s in cts]
+            if type(rule) is RegionEntry:
+                for s, r in zip(slots, _pull_region(rule, saved, dict(zip(present, given, strict=True))), strict=True):
+                    if r is not None:
+                        put(s, r)
+                continue
+            accs = tuple(k for k in rule.accumulates if slots[k] in cts and list(slots).count(slots[k]) == 1)
+            call = rule.pull(present, accs)
+            results = apply(call, [*saved, *given, *[cts.pop(slots[k]) for k in accs]])
+            for k, r in zip(call.derived["present"], results, strict=True):
+                put(slots[k], r)
         return [cts.get(s) for s in wanted]
 
     # -------------------------------------------------------------------------------------------------------- forwards
 
+    @restored_site()
     def push(self, tangents: dict[int, Any], wanted: Sequence[int | None]) -> list[Any]:
         """Tangents of the slots `wanted`, from tangents of input slots. None where nothing flows."""
         ts = dict(tangents)
-        with restored_site() as before:
-            for rule, slots, saved, out in self.entries:
-                given = [ts.get(s) for s in slots]
-                if all(t is None for t in given):
-                    continue
-                outs = (out,) if type(out) is int else out
-                state.site = self.sites.get(outs[0], before)
-                if type(rule) is RegionEntry:
-                    consts = len(saved)
-                    types = [v.type for v in rule.linear.inputs[consts:]]
-                else:
-                    types = [aval_of(rule.call.sigs[i]) for i in rule.active]
-                filled = [zeros(t) if g is None else g for g, t in zip(given, types, strict=True)]
-                if type(rule) is RegionEntry:
-                    results = interpret(rule.linear, [*saved, *filled])
-                else:
-                    results = apply(rule.push(), [*saved, *filled])
-                ts.update(zip(outs, results, strict=True))
+        before = state.site
+        for rule, slots, saved, out in self.entries:
+            given = [ts.get(s) for s in slots]
+            if all(t is None for t in given):
+                continue
+            outs = (out,) if type(out) is int else out
+            state.site = self.sites.get(outs[0], before)
+            if type(rule) is RegionEntry:
+                consts = len(saved)
+                types = [v.type for v in rule.linear.inputs[consts:]]
+            else:
+                types = [aval_of(rule.call.sigs[i]) for i in rule.active]
+            filled = [zeros(t) if g is None else g for g, t in zip(given, types, strict=True)]
+            if type(rule) is RegionEntry:
+                results = interpret(rule.linear, [*saved, *filled])
+            else:
+                results = apply(rule.push(), [*saved, *filled])
+            ts.update(zip(outs, results, strict=True))
         return [None if s is None else ts.get(s) for s in wanted]
 
 
@@ -463,6 +462,15 @@ def _has_nan(x: Any) -> bool:
             return bool(x != x)
         return bool(np.isnan(x).any())
     return bool(x != x)
+
+
+def _fresh(out: Any, values: Sequence[Any]) -> Any:
+    """A result that is no longer traced, and so the user's: never a view of somebody's buffer."""
+    if type(out) is tuple:
+        return tuple([_fresh(y, values) for y in out])
+    if type(out) is np.ndarray and (out.base is not None or any(out is v for v in values)):
+        return out.copy()
+    return out
 
 
 def linear_parts(jaxpr: Jaxpr, active: Sequence[bool]) -> tuple[Jaxpr, Jaxpr, int, tuple[bool, ...]]:

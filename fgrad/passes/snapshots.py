@@ -1,13 +1,8 @@
-"""Arrays of the user's that a derivative still needs: copied if small, made read-only for the time being if large.
-
-And results of a derivative that become the user's.
-"""
+"""Arrays of the user's that a derivative still needs: copied if small, made read-only for the time being if large."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -45,12 +40,3 @@ def unlock(x: np.ndarray) -> None:
         else:
             del _held[id(x)]
             x.flags.writeable = True
-
-
-def unaliased(out: Any, values: Sequence[Any]) -> Any:
-    """A result that is no longer traced, and so the user's: never a view of somebody's buffer."""
-    if type(out) is tuple:
-        return tuple([unaliased(y, values) for y in out])
-    if type(out) is np.ndarray and (out.base is not None or any(out is v for v in values)):
-        return out.copy()
-    return out

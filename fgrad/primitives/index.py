@@ -256,7 +256,7 @@ class Gather(Primitive):
             _checked(x, indices, axes)
         try:
             out = _front(x, axes)[tuple(indices)] if indices else x
-        except IndexError:
+        except IndexError:  # what had looked at promised indices is dead, as in a gradient that needs no value
             _checked(x, indices, axes)
             raise
         return (np.array(out, order="C")[()],)
@@ -330,7 +330,7 @@ class Scatter(Primitive):
             indices, u = tuple(np.asarray(i)[keep] for i in indices), np.broadcast_to(u, (*keep.shape, *rest))[keep]
         try:
             self.place(_front(x, axes), tuple(indices) or (...,), u)
-        except IndexError:  # of a derivative by "promise", whose read is not in the program: nothing used its value
+        except IndexError:
             _checked(x, indices, axes)
             raise
         return x
