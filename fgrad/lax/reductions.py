@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 from math import prod
 from typing import Any
 
@@ -182,6 +183,20 @@ cumlogsumexp = _running(
     "floats",
     "lax.cumlogsumexp(np.zeros(2)).round(6) -> array([0.      , 0.693147])",
 )
+
+
+class Precision(Enum):
+    """What `precision` arguments may ask for, in vain: products are as exact as their dtype allows.
+
+    >>> from fgrad import lax
+    >>> lax.dot(np.ones(2), np.ones(2), precision=lax.Precision.HIGHEST)
+    np.float64(2.0)
+    """
+
+    DEFAULT = 0
+    HIGH = 1
+    HIGHEST = 2
+
 
 DotDimensionNumbers = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
 
