@@ -418,3 +418,15 @@ def test_costs_of_a_loop_in_one_kernel_are_those_of_its_equations():
     assert costs["transcendentals"] == 10 and 10 * 4 <= costs["flops"] <= 10 * 5
     lanes = fgrad.jit(fgrad.vmap(f)).lower(np.ones(7)).cost_analysis()
     assert 7 * 10 <= lanes["transcendentals"] <= 7 * 20  # where both branches are computed
+
+
+def test_costs_of_checkpointed_runs():
+    def f(x, checkpoint):
+        return lax.scan(lambda c, _: (fnp.sin(c), None), x, length=100, checkpoint=checkpoint)[0].sum()
+
+    def functions(checkpoint):
+        slope = fgrad.jit(fgrad.grad(lambda x: f(x, checkpoint)))
+        return slope.lower(np.ones(50)).cost_analysis()["transcendentals"] / (100 * 50)
+
+    # sine and cosine of each run; with checkpoints the sine of all runs but the last ones again
+    assert 1.9 < functions(None) <= 2 < functions(True) <= 3

@@ -56,7 +56,8 @@ def call_work(item: Item) -> tuple[int, int]:
 def equation_work(e: Eqn) -> tuple[int, int]:
     """Operations and functions of an equation; of what it knows nothing about: none. Loops as in `works`."""
     name, size = e.primitive.name, sum(v.type.size for v in e.outputs)
-    inner = [tuple(map(sum, zip((0, 0), *map(equation_work, p.eqns), strict=True))) for p in programs(e)]
+    held = programs(e) or ([e.params["jaxpr"]] if e.primitive.region and "jaxpr" in e.params else [])  # a checkpoint
+    inner = [tuple(map(sum, zip((0, 0), *map(equation_work, p.eqns), strict=True))) for p in held]
     if name == "cond":
         return max(inner, key=sum)
     if inner:
