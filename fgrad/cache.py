@@ -40,10 +40,12 @@ class CacheInfo:
     compile_seconds: float
 
     def __repr__(self) -> str:
-        disk = "no disk cache" if self.directory is None else f"{self.files} files, {self.bytes / 1e6:.1f} MB"
+        disk = "no disk cache"
+        if self.directory is not None:
+            disk = f"directory={str(self.directory)!r}: {self.files} files, {self.bytes / 1e6:.1f} MB"
         return (
-            f"CacheInfo(directory={str(self.directory)!r}: {disk}; {self.kernels} kernels in memory; {self.memory_hits}"
-            f" found in memory, {self.disk_hits} files loaded, {self.misses} compiled in {self.compile_seconds:.3f} s)"
+            f"CacheInfo({disk}; {self.kernels} kernels in memory; {self.memory_hits} found in memory, "
+            f"{self.disk_hits} files loaded, {self.misses} compiled in {self.compile_seconds:.3f} s)"
         )
 
 

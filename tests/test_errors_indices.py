@@ -1,9 +1,10 @@
 """Indices out of range name the line that indexed, wherever it was traced. NaN in data is no error."""
 
 import numpy as np
+import pytest
 from pinned import bad, refused
 
-from fgrad import grad, jit, vmap
+from fgrad import grad, jit, lax, vmap
 from fgrad.core.errors import OutOfBoundsError
 
 x3 = np.array([1.0, 2.0, 3.0])
@@ -95,6 +96,43 @@ def test_index_in_a_jitted_gradient():
         got="float64[3]",
         do=INDEX,
         then=[0, 0, 6],
+    )
+
+
+@pytest.mark.parametrize("backend", ["native", "interpreter"])
+def test_index_of_a_value_that_the_gradient_does_not_need(backend):
+    """The read goes with its value; what raises is the write that its derivative became."""
+
+    def picked(x, i):
+        y = 2 * x
+        return y[i]  # here
+
+    f = jit(grad(picked), backend=backend)
+    refused(
+        lambda: f(x3, 3 if bad else 2).tolist(),
+        OutOfBoundsError,
+        "index 3 is out of bounds for axis 0 with size 3",
+        got="float64[3]",
+        do=INDEX,
+        then=[0, 0, 2],
+    )
+
+
+def test_index_in_the_reverse_loop_of_a_value_that_the_gradient_does_not_need():
+    def total(x, order):
+        def add(sum, i):
+            return sum + x[i], None  # here
+
+        return lax.scan(add, 0.0, order)[0]
+
+    f = jit(grad(total))
+    refused(
+        lambda: f(x3, np.array([0, 3 if bad else 2, 2])).tolist(),
+        OutOfBoundsError,
+        "index 3 is out of bounds for axis 0 with size 3",
+        got="float64[3]",
+        do=INDEX,
+        then=[1, 0, 2],
     )
 
 

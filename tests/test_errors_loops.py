@@ -2,7 +2,7 @@
 
 import numpy as np
 from pinned import bad, refused
-from test_errors_values import FLOAT, NDARRAY, RETURN
+from test_errors_values import FLOAT, RETURN
 
 import fgrad
 from fgrad import grad, jit, lax
@@ -28,6 +28,10 @@ BOUNDS = "convert them with int(...), or .astype(np.int64) where they are traced
 BRANCH = (
     "use fgrad.numpy.where(condition, a, b) or fgrad.lax.cond(condition, f, g, *operands): the function is traced "
     "once, and runs with values that Python does not see"
+)
+NDARRAY = (
+    "read an ndarray from around the function with fgrad.numpy.take(a, i); write into one that the loop carries "
+    "(in a branch: into a copy); use np.stack or fgrad.numpy.array([...]) for lists"
 )
 STATIC = (
     "take the number from a shape or from outside the function; array indices and the bounds of fgrad.lax.fori_loop "
@@ -333,6 +337,22 @@ def test_ndarray_in_a_body():
         got="a traced int64[]",
         do=NDARRAY,
     )
+
+
+def test_store_into_an_ndarray_in_a_body():
+    seen = np.zeros(3)
+
+    def step(i, c):
+        seen[0] = c  # here
+        return c
+
+    refused_at_body(
+        step,
+        "storing x into an ndarray (a[i] = x) is not possible: its value is not known while lax.fori_loop traces",
+        got="a traced float64[]",
+        do=NDARRAY,
+    )
+    assert lax.fori_loop(0, 3, lambda i, c: c.at[0].add(i), seen).tolist() == [3, 0, 0]
 
 
 def refused_at_body(step, what, got, do):

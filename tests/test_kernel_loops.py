@@ -402,3 +402,31 @@ def test_a_choice_outside_is_the_nearest():
     for index in (-7, 0, 1, 2, 9):
         loop = chosen(index, [lambda x: x + 1, lambda x: x * 3, lambda x: -x], [F8(2.0)])
         same(compiled(loop), loop.plain())
+
+
+def test_costs_of_a_loop_in_one_kernel_are_those_of_its_equations():
+    def f(x):
+        def body(i, c):
+            c = fnp.exp(c) + x
+            return lax.cond(c > 1, lambda: fnp.sin(c), lambda: c * 2 + 1)
+
+        return lax.fori_loop(0, 10, body, x)
+
+    lowered = fgrad.jit(f).lower(0.5)
+    assert "body, 10 times" not in lowered.as_text("plan")
+    costs = lowered.cost_analysis()  # a run: exp; sum, comparison, product and sum of the branch that does most
+    assert costs["transcendentals"] == 10 and 10 * 4 <= costs["flops"] <= 10 * 5
+    lanes = fgrad.jit(fgrad.vmap(f)).lower(np.ones(7)).cost_analysis()
+    assert 7 * 10 <= lanes["transcendentals"] <= 7 * 20  # where both branches are computed
+
+
+def test_costs_of_checkpointed_runs():
+    def f(x, checkpoint):
+        return lax.scan(lambda c, _: (fnp.sin(c), None), x, length=100, checkpoint=checkpoint)[0].sum()
+
+    def functions(checkpoint):
+        slope = fgrad.jit(fgrad.grad(lambda x: f(x, checkpoint)))
+        return slope.lower(np.ones(50)).cost_analysis()["transcendentals"] / (100 * 50)
+
+    # sine and cosine of each run; with checkpoints the sine of all runs but the last ones again
+    assert 1.9 < functions(None) <= 2 < functions(True) <= 3

@@ -7,7 +7,7 @@ import scipy.special
 
 import fgrad
 from fgrad import lax
-from fgrad.core.errors import DtypeError, LeafError, MissingRuleError, OutOfBoundsError, ShapeError
+from fgrad.core.errors import DtypeError, LeafError, OutOfBoundsError, ShapeError
 from fgrad.testing import check_close, check_grads, check_vmap
 
 RNG = np.random.default_rng(0)
@@ -186,7 +186,6 @@ STRICT = [
     (lambda: lax.reduce_sum(X, (2,)), ShapeError, "reduce_sum: axis 2 does not exist"),
     (lambda: lax.reduce_max(X[:0], (0,)), ShapeError, "reduce_max of no elements has no value"),
     (lambda: lax.reduce_and(N, (0,)), DtypeError, "reduce_and is not defined for integer operands"),
-    (lambda: lax.reduce(X, 0.0, lax.sub, (0,)), MissingRuleError, "the computation is none of add, mul, max, min"),
     (lambda: lax.reduce(X, np.float32(0), lax.add, (0,)), DtypeError, "must be a scalar of the operand's dtype"),
     (lambda: lax.argmax(X, 0, float), DtypeError, "argmax: indices need an integer dtype"),
     (lambda: lax.dot(np.ones((2, 2, 2)), X), ShapeError, "dot: the operands must be vectors or matrices"),

@@ -197,3 +197,21 @@ def test_draw_again_repeats_choices_and_draws_other_numbers(data):
 def test_importing_fgrad_does_not_import_the_testing_tools():
     code = "import sys, fgrad; sys.exit('hypothesis' in sys.modules or 'fgrad.testing' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_checks_work_where_hypothesis_is_not_installed():
+    code = """
+import sys
+sys.modules["hypothesis"] = None
+import numpy as np, fgrad
+fgrad.testing.check_grads(np.sin, (0.5,))
+assert "arrays" in dir(fgrad.testing)
+try:
+    fgrad.testing.arrays
+except ModuleNotFoundError as error:
+    assert "hypothesis" in str(error)
+else:
+    raise AssertionError
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from .emit import Temporary
 from .plan import Item, Plan, bytes_of
 from .scalar_rules import REDUCTIONS, RULES, WEIGHTS
 from .scalars import MATH, dtype_of
+from .small_programs import programs
 from .steps import Kernel as Fused
 
 
@@ -47,11 +48,21 @@ def kernel_work(step: Fused, stored: set[Any]) -> tuple[int, int]:
 
 
 def call_work(item: Item) -> tuple[int, int]:
-    """Operations and functions of a library call or NumPy call; of what it knows nothing about: none."""
-    e = item.eqn
-    if item.flops or e is None:
-        return item.flops, 0
+    """Operations and functions of a library call, a NumPy call or a loop that is one kernel."""
+    return (item.flops, 0) if item.flops or item.eqn is None else equation_work(item.eqn)
+
+
+def equation_work(e: Eqn) -> tuple[int, int]:
+    """Operations and functions of an equation; of what it knows nothing about: none. Loops as in `works`."""
     name, size = e.primitive.name, sum(v.type.size for v in e.outputs)
+    held = programs(e) or ([e.params["jaxpr"]] if e.primitive.region and "jaxpr" in e.params else [])  # a checkpoint
+    inner = [tuple(map(sum, zip((0, 0), *map(equation_work, p.eqns), strict=True))) for p in held]
+    if name == "cond":
+        return max(inner, key=sum)
+    if inner:
+        times = e.params["length"] if name == "scan" else 1
+        flops, transcendentals = map(sum, zip(*inner, strict=True))
+        return times * flops, times * transcendentals
     if name in RULES:
         return size * operations(e), size * (name in MATH)
     if name in REDUCTIONS:

@@ -60,7 +60,7 @@ class Small:
         chunks = max(1, min(CHUNKS, int(cost / CHUNK), form.lanes // ALIGN))
         grain = -(-form.lanes // (chunks * ALIGN)) * ALIGN if form.lanes else 1
         self.launch = Launch(self.k.finish(), self.operands, self.k.dims, max(form.lanes, 1), grain)
-        self.launch.cost, self.launch.flops = cost, work
+        self.launch.cost = cost
 
     def fill(self, u: Unroller, lane: Value | None) -> None:
         """Write the kernel's statements, for one lane if there are several."""

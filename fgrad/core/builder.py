@@ -162,13 +162,20 @@ def expand_records(records: Sequence[Any], builder: Builder) -> tuple[list[Eqn],
 @contextmanager
 def located() -> Iterator[Callable[[Jaxpr, Eqn], None]]:
     """Within it, the yielded function says which equation a pass is at: what it records then keeps the user's line."""
-    before = state.site
+    with restored_site() as before:
 
-    def at(jaxpr: Jaxpr, e: Eqn) -> None:
-        state.site = jaxpr.sites[e.origin] if 0 <= e.origin < len(jaxpr.sites) else before
+        def at(jaxpr: Jaxpr, e: Eqn) -> None:
+            state.site = jaxpr.sites[e.origin] if 0 <= e.origin < len(jaxpr.sites) else before
 
-    try:
         yield at
+
+
+@contextmanager
+def restored_site() -> Iterator[Site | None]:
+    """The line that a pass is at; in the end it is that line again."""
+    before = state.site
+    try:
+        yield before
     finally:
         state.site = before
 

@@ -232,13 +232,6 @@ _BRANCH = (
     "here: grad alone runs Python branches"
 )
 STATIC = "mark the argument static (static_argnums), or take the number from a shape"
-# the same remedies inside the functions given to loops and branches
-_IN_BODY = {
-    _BRANCH: "use fgrad.numpy.where(condition, a, b) or fgrad.lax.cond(condition, f, g, *operands): the function is "
-    "traced once, and runs with values that Python does not see",
-    STATIC: "take the number from a shape or from outside the function; array indices and the bounds of "
-    "fgrad.lax.fori_loop may be traced",
-}
 _FLOAT = (
     "keep it an array: fgrad.numpy and plain np functions (np.sin, np.exp, ...) work on it where math.sin and float() "
     "would drop its derivative; fgrad.lax.stop_gradient(x) makes a constant on purpose"
@@ -247,6 +240,15 @@ _ARRAY = (
     "use np.stack or fgrad.numpy.array([...]) for lists; make buffers with np.zeros_like(x) or np.zeros(n, like=x); "
     "write y = y + x instead of ndarray += x, and fgrad.numpy.take(a, i) instead of ndarray[i]"
 )
+# the same remedies inside the functions given to loops and branches
+_IN_BODY = {
+    _BRANCH: "use fgrad.numpy.where(condition, a, b) or fgrad.lax.cond(condition, f, g, *operands): the function is "
+    "traced once, and runs with values that Python does not see",
+    STATIC: "take the number from a shape or from outside the function; array indices and the bounds of "
+    "fgrad.lax.fori_loop may be traced",
+    _ARRAY: "read an ndarray from around the function with fgrad.numpy.take(a, i); write into one that the loop "
+    "carries (in a branch: into a copy); use np.stack or fgrad.numpy.array([...]) for lists",
+}
 
 
 def peek(x: Any) -> Any:
@@ -290,7 +292,8 @@ def unmasked(error: ValueError) -> BaseException:
     if isinstance(cause, ConcretizationError):
         what, at, got, _ = str(cause).split("\n")
         what = "storing x into an ndarray (a[i] = x) is" + what.partition(" is")[2]
-        cause.args = ("\n".join([what, at, got, f"  do:  {_ARRAY}"]),)
+        do = _IN_BODY[_ARRAY] if state.trace is not None and state.trace.body else _ARRAY
+        cause.args = ("\n".join([what, at, got, f"  do:  {do}"]),)
     return cause if isinstance(cause, FgradError) else error
 
 

@@ -102,6 +102,7 @@ from .loops import fori_loop, while_loop
 from .prefixes import associative_scan
 from .reductions import (
     DotDimensionNumbers,
+    Precision,
     argmax,
     argmin,
     batch_matmul,
@@ -163,6 +164,7 @@ __all__ = [
     "ConvDimensionNumbers",
     "ConvGeneralDilatedDimensionNumbers",
     "DotDimensionNumbers",
+    "Precision",
     "RoundingMethod",
     "abs",
     "acos",

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import Enum
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from ..core import tree
 from ..core.axes import axis_of
 from ..core.builder import trace_internal
-from ..core.errors import DtypeError, MissingRuleError, ShapeError, message
+from ..core.errors import DtypeError, ShapeError, message
 from ..core.types import shaped
 from ..primitives.family import p
-from .operands import Array, apply, axes_of, dtype_of, ints, operands, strict
+from .folds import folded, together
+from .operands import Array, apply, axes_of, dtype_of, ints, strict
+from .shapes import reshape, transpose
 
 
 def _reduction(name: str, meaning: str, takes: str, example: str) -> Callable[[Array, Sequence[int]], Array]:
@@ -67,37 +72,44 @@ _MONOIDS = {
 _MONOIDS |= {"logical_and": reduce_and}
 
 
-def reduce(
-    operands: Array, init_values: Array, computation: Callable[[Any, Any], Any], dimensions: Sequence[int]
-) -> Array:
+def reduce(operands: Any, init_values: Any, computation: Callable[[Any, Any], Any], dimensions: Sequence[int]) -> Any:
     """The elements along `dimensions`, and `init_values`, combined by `computation`.
 
-    One operand, a scalar initial value of its dtype, and a computation of two scalars that is an addition, a
-    multiplication, max or min, or, of booleans, a logical and/or. Raises `MissingRuleError` for another computation.
+    operands: an array, or a pytree of arrays of one shape. init_values: the same of scalars of their dtypes.
+    computation: a function of two such trees of scalars that returns another. An addition, a multiplication, max or
+    min, or, of booleans, a logical and/or, of one operand is computed as `reduce_sum` and its relatives are; another
+    computation begins with the initial values and takes the elements one after the other, in C order, in a loop.
+
+    Errors: `TreeError`, `ShapeError`, `DtypeError` for initial values that do not fit, operands of several shapes, and
+    a computation that changes the structure or a type.
 
     >>> from fgrad import lax
     >>> lax.reduce(np.array([1.0, 2.0, 3.0]), 10.0, lax.add, (0,))
     np.float64(16.0)
+    >>> x = np.array([[3.0, 1.0, 2.0], [4.0, 6.0, 5.0]])
+    >>> smaller = lambda a, b: lax.cond(b[0] < a[0], lambda: b, lambda: a)
+    >>> lax.reduce((x, lax.broadcasted_iota(int, (2, 3), 1)), (np.inf, -1), smaller, (1,))
+    (array([1., 4.]), array([1, 0]))
     """
-    x = strict(operands)
-    init = _initial(x, init_values)
-    reduction, combine = _monoid(computation, x.dtype)
-    axes = axes_of("reduce", dimensions, x.ndim)
+    xs, inits, structure = together("reduce", operands, init_values)
+    if not xs:
+        return operands
+    ndim = xs[0].ndim
+    axes = axes_of("reduce", dimensions, ndim)
+    known = _monoid(computation, xs[0].dtype) if structure == tree.LEAF else None
+    if known is None:
+        first = (*axes, *[a for a in range(ndim) if a not in axes])
+        kept = tuple(xs[0].shape[a] for a in first[len(axes) :])
+        stacks = [reshape(transpose(x, first), (prod([x.shape[a] for a in axes]), *kept)) for x in xs]
+        return tree.unflatten(structure, folded("reduce", computation, stacks, inits, structure))
+    (x,), (init,), (reduction, combine) = xs, inits, known
     kept = tuple(n for a, n in enumerate(x.shape) if a not in axes)
     init = p.broadcast_in_dim(init, shape=kept, dims=()) if kept else init
     return combine(init, reduction(x, axes)) if 0 not in x.shape else init
 
 
-def _initial(x: Any, value: Any) -> Any:
-    init = operands("reduce", value, np.zeros((), x.dtype)[()])[0]
-    if init.shape or init.dtype != x.dtype:
-        what = "reduce: the initial value must be a scalar of the operand's dtype"
-        raise DtypeError(message(what, got=f"{init.dtype}, shape {tuple(init.shape)}", do=f"convert it to {x.dtype}"))
-    return init
-
-
-def _monoid(computation: Callable[[Any, Any], Any], dtype: np.dtype) -> tuple[Callable[..., Any], Any]:
-    """The reduction that repeats a computation, and the primitive it is, told by its program."""
+def _monoid(computation: Callable[[Any, Any], Any], dtype: np.dtype) -> tuple[Callable[..., Any], Any] | None:
+    """The reduction that repeats a computation, and the primitive it is, told by its program; None if there is none."""
     scalar = shaped((), dtype)
     program, _ = trace_internal(lambda x, y: [computation(x, y)], (scalar, scalar))
     if len(program.eqns) == 1:
@@ -105,13 +117,7 @@ def _monoid(computation: Callable[[Any, Any], Any], dtype: np.dtype) -> tuple[Ca
         reduction = _MONOIDS.get(e.primitive.name)
         if reduction is not None and set(e.inputs) == set(program.inputs) and e.outputs == program.outputs:
             return reduction, e.primitive
-    raise MissingRuleError(
-        message(
-            "reduce: the computation is none of add, mul, max, min and, for booleans, and, or",
-            got=f"{getattr(computation, '__name__', computation)}: {len(program.eqns)} operations on {dtype}",
-            do="compose it of these, or loop with fgrad.lax.scan",
-        )
-    )
+    return None
 
 
 def argmax(operand: Array, axis: int, index_dtype: Any) -> Array:
@@ -178,6 +184,20 @@ cumlogsumexp = _running(
     "floats",
     "lax.cumlogsumexp(np.zeros(2)).round(6) -> array([0.      , 0.693147])",
 )
+
+
+class Precision(Enum):
+    """What `precision` arguments may ask for, in vain: products are as exact as their dtype allows.
+
+    >>> from fgrad import lax
+    >>> lax.dot(np.ones(2), np.ones(2), precision=lax.Precision.HIGHEST)
+    np.float64(2.0)
+    """
+
+    DEFAULT = 0
+    HIGH = 1
+    HIGHEST = 2
+
 
 DotDimensionNumbers = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
 

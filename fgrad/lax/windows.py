@@ -8,38 +8,42 @@ from typing import Any
 
 import numpy as np
 
+from ..core import tree
 from ..core.builder import trace_internal
-from ..core.errors import DtypeError, MissingRuleError, message
 from ..core.primitive import Primitive
 from ..core.trace import Tracer
 from ..core.types import shaped
 from ..primitives.family import p
 from .convolution import Padding, dilated, padded_shape, padtype_to_pads, pairs, per_axis
-from .operands import Array, apply, operands, strict
+from .folds import folded, together
+from .operands import apply
+from .shapes import concatenate, expand_dims, reshape
 
 Ints = tuple[int, ...]
 
 
 def reduce_window(
-    operand: Array,
-    init_value: Array,
+    operand: Any,
+    init_value: Any,
     computation: Callable[[Any, Any], Any],
     window_dimensions: Sequence[int],
     window_strides: Sequence[int] | None = None,
     padding: Padding = "VALID",
     base_dilation: Sequence[int] | None = None,
     window_dilation: Sequence[int] | None = None,
-) -> Array:
+) -> Any:
     """`init_value` and the elements of each window of an array, combined by `computation`.
 
-    computation: a function of two scalars that is an addition, a multiplication, max or min (`lax.add`, `np.maximum`,
-    ...), or, of booleans, a logical or/and. init_value: a scalar of the operand's dtype. The others hold one number per
-    axis, 1 for axes without windows. window_dimensions: the shape of a window. window_strides: the step from window to
-    window, 1 by default. padding: 'VALID', 'SAME', 'SAME_LOWER' or (low, high) per axis. base_dilation,
-    window_dilation: the distance of neighbours in the operand, and in a window. Padding adds nothing to a window.
+    operand: an array, or a pytree of arrays of one shape. init_value: the same of scalars of their dtypes. computation:
+    a function of two such trees of scalars. An addition, a multiplication, max or min (`lax.add`, `np.maximum`, ...),
+    or, of booleans, a logical or/and, of one operand is fast; another computation is a loop over the places in a
+    window, in C order. The others hold one number per axis, 1 for axes without windows. window_dimensions: the shape of
+    a window. window_strides: the step from window to window, 1 by default. padding: 'VALID', 'SAME', 'SAME_LOWER' or
+    (low, high) per axis. base_dilation, window_dilation: the distance of neighbours in the operand, and in a window.
+    Padding adds nothing to a window.
 
     The derivative of max and min goes to the selected element, of equals to the first of the window. Raises
-    `MissingRuleError` for another computation, `ShapeError` and `DtypeError` for what does not fit.
+    `TreeError`, `ShapeError` and `DtypeError` for what does not fit.
 
     >>> from fgrad import lax
     >>> x = np.array([[1.0, 5.0, 2.0, 0.0], [3.0, 4.0, 7.0, 6.0]])
@@ -48,10 +52,14 @@ def reduce_window(
     >>> lax.reduce_window(x, 0.0, lax.add, (1, 3), padding="SAME")
     array([[ 6.,  8.,  7.,  2.],
            [ 7., 14., 17., 13.]])
+    >>> lax.reduce_window(x[0], 0.0, lambda norm, x: np.hypot(norm, x), (2,))
+    array([5.09901951, 5.38516481, 2.        ])
     """
-    x = strict(operand)
-    init = _initial(x, init_value)
-    combine = _combination(computation, x.dtype)
+    xs, inits, structure = together("reduce_window", operand, init_value)
+    if not xs:
+        return operand
+    x, init = xs[0], inits[0]
+    combine = _combination(computation, x.dtype) if structure == tree.LEAF else None
     window = per_axis("window_dimensions", window_dimensions, x.ndim)
     strides = per_axis("window_strides", window_strides, x.ndim)
     spread = per_axis("base_dilation", base_dilation, x.ndim)
@@ -61,6 +69,15 @@ def reduce_window(
     padded = padded_shape("reduce_window", x.shape, spread, pads)
     sizes = tuple(max(0, (n - k) // s + 1) for n, k, s in zip(padded, reach, strides, strict=True))
     low, interior = tuple(lo for lo, _ in pads), tuple(d - 1 for d in spread)
+    if combine is None:
+        high = tuple(hi for _, hi in pads)
+        inside = np.ones(x.shape, bool)
+        padded = [
+            p.pad(x, i, low=low, high=high, interior=interior)
+            for x, i in zip([*xs, inside], [*inits, np.False_], strict=True)
+        ]
+        *stacks, inside = [_taps(x, window, strides, dilation, sizes) for x in padded]
+        return tree.unflatten(structure, folded("reduce_window", computation, stacks, inits, structure, inside))
     if combine is p.mul:
         x = p.pad(x, x.dtype.type(1), low=low, high=tuple(hi for _, hi in pads), interior=interior)
         y, neutral = _products(x, window, strides, dilation, sizes), 1
@@ -85,16 +102,8 @@ _REDUCTIONS = {
 }
 
 
-def _initial(x: Any, value: Any) -> Any:
-    init = operands("reduce_window", value, np.zeros((), x.dtype)[()])[0]
-    if init.shape or init.dtype != x.dtype:
-        what = "reduce_window: the initial value must be a scalar of the operand's dtype"
-        raise DtypeError(message(what, got=f"{init.dtype}, shape {tuple(init.shape)}", do=f"convert it to {x.dtype}"))
-    return init
-
-
-def _combination(computation: Callable[[Any, Any], Any], dtype: np.dtype) -> Primitive:
-    """The primitive that a computation of two scalars is, told by its program."""
+def _combination(computation: Callable[[Any, Any], Any], dtype: np.dtype) -> Primitive | None:
+    """The primitive that a computation of two scalars is, told by its program; None if none of those that are fast."""
     scalar = shaped((), dtype)
     program, _ = trace_internal(lambda x, y: [computation(x, y)], (scalar, scalar))
     if len(program.eqns) == 1:
@@ -102,13 +111,16 @@ def _combination(computation: Callable[[Any, Any], Any], dtype: np.dtype) -> Pri
         known = ("add", "mul", "max", "min", *(("bit_or", "bit_and") if dtype.kind == "b" else ()))
         if e.primitive.name in known and set(e.inputs) == set(program.inputs) and e.outputs == program.outputs:
             return e.primitive
-    raise MissingRuleError(
-        message(
-            "reduce_window: the computation is none of add, mul, max, min and, for booleans, and, or",
-            got=f"{getattr(computation, '__name__', computation)}: {len(program.eqns)} operations on {dtype}",
-            do="compose it of these",
-        )
-    )
+    return None
+
+
+def _taps(x: Any, window: Ints, strides: Ints, dilation: Ints, sizes: Ints) -> Any:
+    """For each place in a window, in C order along a first axis, the elements that stand there, of all windows."""
+    taps = []
+    for place in np.ndindex(*window):
+        starts = [np.int64(i * d) for i, d in zip(place, dilation, strict=True)]
+        taps.append(expand_dims(p.dynamic_slice(x, *starts, sizes=sizes, strides=strides), (0,)))
+    return concatenate(taps, 0) if taps else reshape(x, (0, *sizes))
 
 
 def _products(x: Any, window: Ints, strides: Ints, dilation: Ints, sizes: Ints) -> Any:

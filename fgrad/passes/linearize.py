@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.builder import same_bytes, trace
+from ..core.builder import restored_site, same_bytes, trace
 from ..core.calls import Call
 from ..core.effects import KEPT
+from ..core.errors import Site, user_site
 from ..core.handles import argument, fresh, settled, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
@@ -55,6 +56,7 @@ class Tape(Trace):
         self.kept = False  # whether the way back has effects that must not happen twice
         self.locked: list[np.ndarray] = []
         self.snapshots: dict[int, tuple[Any, np.ndarray]] = {}
+        self.sites: dict[int, Site | None] = {}  # of entries on traced values, by their first output: the user's line
 
     def input(self, x: Any, sig: Any) -> Tracer:
         """A tracer of the value `x`, which is active."""
@@ -117,11 +119,11 @@ class Tape(Trace):
         if call.single:
             values.append(out)
             if type(out) is Tracer:
-                self.nested = True
+                self._nest()
         else:
             values.extend(out)
             if any(type(y) is Tracer for y in out):
-                self.nested = True
+                self._nest()
         saved = rule.pick(values)
         if rule.copy:
             saved = self._owned(rule, saved)
@@ -138,6 +140,10 @@ class Tape(Trace):
         self.count = slot
         self.entries.append((rule, slots, saved, tuple(out_slots)))
         return tuple(outs)
+
+    def _nest(self) -> None:
+        self.nested = True
+        self.sites[self.count] = user_site() if state.site is None else state.site
 
     def apply1(self, call: Call, x: Any) -> Any:
         if self.nested or not call.single or x.owner is not self:
@@ -231,7 +237,7 @@ class Tape(Trace):
             outs, residuals, out_active, linear = unrecorded(region.linearize, active, *values, **call.params)
         outs = list(outs)
         if any(type(y) is Tracer for y in [*outs, *residuals]):
-            self.nested = True
+            self._nest()
         indices = tuple(i for i, a in enumerate(active) if a)
         flags = [bool(mask >> i & 1) for i in range(len(types))]
         slot_of = dict(zip([i for i, f in enumerate(flags) if f], slots, strict=True))
@@ -381,8 +387,10 @@ class Tape(Trace):
                 results[place] = None
         return results, [slots[k] for k in f.present], f.fresh
 
+    @restored_site()
     def _pull_traced(self, seeds: Sequence[tuple[int, Any]], wanted: Sequence[int]) -> list[Any]:
         cts: dict[int, Any] = {}
+        before = state.site
 
         def put(slot: int, ct: Any) -> None:
             cts[slot] = space.add(cts[slot], ct) if slot in cts else ct
@@ -395,6 +403,7 @@ class Tape(Trace):
             present = tuple(k for k, s in zip(rule.out_active, outs, strict=True) if s in cts)
             if not present:
                 continue
+            state.site = self.sites.get(outs[0], before)
             given = [cts[s] if s in keep else cts.pop(s) for s in outs if s in cts]
             if type(rule) is RegionEntry:
                 for s, r in zip(slots, _pull_region(rule, saved, dict(zip(present, given, strict=True))), strict=True):
@@ -410,14 +419,17 @@ class Tape(Trace):
 
     # -------------------------------------------------------------------------------------------------------- forwards
 
+    @restored_site()
     def push(self, tangents: dict[int, Any], wanted: Sequence[int | None]) -> list[Any]:
         """Tangents of the slots `wanted`, from tangents of input slots. None where nothing flows."""
         ts = dict(tangents)
+        before = state.site
         for rule, slots, saved, out in self.entries:
             given = [ts.get(s) for s in slots]
             if all(t is None for t in given):
                 continue
             outs = (out,) if type(out) is int else out
+            state.site = self.sites.get(outs[0], before)
             if type(rule) is RegionEntry:
                 consts = len(saved)
                 types = [v.type for v in rule.linear.inputs[consts:]]
