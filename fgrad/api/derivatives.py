@@ -117,13 +117,14 @@ def value_and_grad(
         tape.begin()
         try:
             traced = []
+            slots = []
             for x in leaves:
                 s = signature(x)
                 inexact = aval_of(s).inexact
                 if holomorphic or not inexact:
                     _check_differentiable(aval_of(s), fun, allow_int, holomorphic, treedef, len(traced))
+                slots.append(tape.count if inexact else None)
                 traced.append(tape.input(x, s) if inexact else x)
-            slots = [t.slot if type(t) is Tracer and t.owner is tape else None for t in traced]
             inside = list(args)
             rebuilt = traced[0] if treedef is None else tree.unflatten(treedef, traced)
             if single:
@@ -189,7 +190,7 @@ _ONES: dict[np.dtype, Any] = {}
 
 def _loss(tape: Tape, out: Any, fun: Callable[..., Any], holomorphic: bool) -> tuple[Any, Any, int | None]:
     """Value, seed and slot of a scalar loss."""
-    if type(out) is Tracer:
+    if type(out) is Tracer and out.owner is not tape:
         out = settled(out)
     if type(out) is Tracer:
         aval = out.aval

@@ -165,11 +165,20 @@ def home(x: Tracer) -> Any:
 
 def view(parent: Tracer, out: Any, call: Call, operands: Sequence[Any]) -> Any:
     """`out`, the result of call(parent, *operands), as a view: it changes with the parent."""
-    if type(out) is not Tracer and parent.owner is LOCAL:
+    if type(out) is not Tracer:
+        if parent.owner is not LOCAL:
+            return out
         out = Tracer(LOCAL, call.out_sigs[0], out, parent.slot)  # of no axes
-    if type(out) is Tracer:
-        out.origin = (parent, call, operands)
+    out.origin = (parent, call, operands)
+    if parent.origin is WRITTEN or type(parent.origin) is tuple:
         _attach(out)
+    elif parent.views is None:
+        parent.views = [ref(out)]
+    else:
+        views = parent.views
+        views.append(ref(out))
+        if not len(views) & 15:
+            tidy(views)
     return out
 
 
@@ -181,14 +190,18 @@ def _attach(out: Tracer) -> None:
     value = out.value
     if root.origin is WRITTEN and type(value) is np.ndarray and value.base is not None and value.size < root.size:
         out.value = value.copy()  # what a tape saves of it shall not keep the root's memory from being written
-    views = root.views
-    if views is None:
+    if root.views is None:
         root.views = [ref(out)]
     else:
-        views.append(ref(out))
-        count = len(views)
-        if not count & (count - 1):  # dead ones are dropped at each power of two
-            views[:] = [r for r in views if r() is not None]
+        root.views.append(ref(out))
+        tidy(root.views)
+
+
+def tidy(views: list[Any]) -> None:
+    """Drop references to dead views, each time their number has reached a power of two."""
+    count = len(views)
+    if count > 15 and not count & (count - 1):
+        views[:] = [r for r in views if r() is not None]
 
 
 def live_views(x: Tracer) -> list[Tracer]:

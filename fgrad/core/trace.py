@@ -313,17 +313,6 @@ def apply(call: Call, xs: Sequence[Any]) -> Any:
     return top.apply(call, xs)
 
 
-def apply_first(call: Call, x: Tracer, y: Any) -> Any:
-    """`apply` to two operands of which only the first is traced."""
-    trace = x.owner
-    if trace.done:
-        trace = trace.revive(x)
-    builder = state.builder
-    if builder is not None and builder.level > trace.level:
-        trace = builder
-    return trace.apply2(call, x, y)
-
-
 def apply_equation(e: Eqn, xs: Sequence[Any]) -> Any:
     """Outputs of an equation on other operands; constants of a program stay equations while a program is built."""
     call = primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
 from ..core.calls import LIMIT, Call, Function
 from ..core.errors import DtypeError, OutOfBoundsError, message
-from ..core.handles import STALE, view
+from ..core.handles import STALE, WRITTEN, tidy, view
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, apply, apply_first, peek, signature
+from ..core.trace import Tracer, apply, leaked, peek, signature, state
 from ..core.types import aval_of, canonical
 from ..primitives.family import full, type_of
 from ..primitives.index import inside_bounds
@@ -297,22 +298,37 @@ masks = _Masks()
 
 def getitem(x: Tracer, index: Any) -> Any:
     """x[index] for a tracer."""
-    sig = x.sig
-    if x.owner is STALE:
+    trace = x.owner
+    if trace.done:
         return _getitem_through(x, index)
+    sig = x.sig
     cls = type(index)
-    if (cls is int or cls is slice) and type(sig) is not type and sig.shape:
+    if (cls is int or cls is slice) and type(sig) is not type and sig.shape:  # the common ones, without detours
         n = sig.shape[0]
+        pattern: Any = None
         if cls is int:
             if not -n <= index < n:
                 outside(index, 0, sig)
-            call, start = _head(sig, INT), index + n if index < 0 else index
-            out = apply_first(call, x, start)
-            return view(x, out, call, (start,)) if sig.ndim > 1 else out
-        start, stop, step = bounds(index, n)
-        if step == 1 and 0 < stop - start < n:
-            call = _head(sig, (stop - start, 1))
-            return view(x, apply_first(call, x, start), call, (start,))
+            pattern, start = INT, index + n if index < 0 else index
+        else:
+            start, stop, step = bounds(index, n)
+            if step == 1 and 0 < stop - start < n:
+                pattern = (stop - start, 1)
+        if pattern is not None:
+            call = _HEADS.get((sig, pattern)) or _head(sig, pattern)
+            builder = state.builder
+            if builder is not None and builder.level > trace.level:
+                trace = builder
+            out = trace.apply2(call, x, start)
+            if pattern is INT and sig.ndim == 1:
+                return out
+            if type(out) is not Tracer or x.views is None or type(x.origin) is tuple or x.origin is WRITTEN:
+                return view(x, out, call, (start,))
+            out.origin = (x, call, (start,))  # as `view` does it
+            x.views.append(ref(out))
+            if not len(x.views) & 15:
+                tidy(x.views)
+            return out
     if cls is Tracer and index.dtype == np.bool_ and peek(index) is None:
         return masks.select(x, index)
     pattern, operands, dynamic = parse(aval_of(sig), index)
@@ -334,6 +350,8 @@ def _is_array(out: Any, index: Any) -> bool:
 
 def _getitem_through(x: Tracer, index: Any) -> Any:
     """x[index] of a stale view: read from its base, so that x need not be read whole."""
+    if x.owner is not STALE:
+        raise leaked(x)
     pattern, operands, _ = parse(x.aval, index)
     basic = not any([type(item) is bool for item in pattern]) and not any([np.ndim(i) for i in operands])
     root, way = root_of(x)
@@ -349,14 +367,11 @@ def _getitem_through(x: Tracer, index: Any) -> Any:
 
 
 def _head(sig: Any, pattern: Any) -> Call:
-    """The Call of x[i] (pattern INT) or x[a:b] (its length and step)."""
-    key = (sig, pattern)
-    found = _HEADS.get(key)
-    if found is None:
-        if len(_HEADS) >= LIMIT:
-            _HEADS.clear()
-        found = _HEADS[key] = reads.call((sig, int), ((pattern,), "promise"), {})
-    return found
+    """The Call of x[i] (pattern INT) or x[a:b] (its length and step), and keep it."""
+    if len(_HEADS) >= LIMIT:
+        _HEADS.clear()
+    call = _HEADS[sig, pattern] = reads.call((sig, int), ((pattern,), "promise"), {})
+    return call
 
 
 _HEADS: dict[Any, Call] = {}

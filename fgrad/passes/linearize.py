@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.builder import same_bytes, trace
 from ..core.calls import Call
-from ..core.handles import argument, fresh, settled, written
+from ..core.handles import ARGUMENT, fresh, settled, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
 from ..core.trace import Trace, Tracer, apply, levels
@@ -62,7 +62,9 @@ class Tape(Trace):
             x = fresh(x)
         slot = self.count
         self.count = slot + 1
-        return argument(Tracer(self, sig, x, slot))
+        new = Tracer(self, sig, x, slot)
+        new.origin = ARGUMENT
+        return new
 
     def own(self, x: np.ndarray) -> np.ndarray:
         """`x` such that later writes to the user's array do not change it."""
