@@ -174,6 +174,7 @@ def is_array(y: Any) -> bool:
 
 
 def pair(out: Any, fun: Callable[..., Any]) -> tuple[Any, Any]:
+    """The value of a function that returns (value, aux), and aux; while its trace is open."""
     if not (isinstance(out, tuple) and len(out) == 2):
         raise GradError(
             message(
@@ -182,7 +183,7 @@ def pair(out: Any, fun: Callable[..., Any]) -> tuple[Any, Any]:
                 do="return (loss, aux)",
             )
         )
-    return out
+    return out[0], tree.map(lambda y: settled(y) if type(y) is Tracer else y, out[1])
 
 
 _ONES: dict[np.dtype, Any] = {}

@@ -94,6 +94,15 @@ for _method in (_sort, _partition, _fill, _put):
     setattr(Tracer, _method.__name__[1:], _method)
 
 
+def _part(name: str) -> Any:
+    """The property that gives a part of a complex array, with which x.imag *= 2 works too."""
+    get = getattr(Tracer, name)
+    return property(get.fget, lambda self, value: set_item(get.fget(self), ..., value), doc=get.__doc__)
+
+
+Tracer.real, Tracer.imag = _part("real"), _part("imag")  # type: ignore[attr-defined]
+
+
 # ------------------------------------------------------------------------------------------------- functions of indices
 
 
