@@ -17,6 +17,7 @@ from ..compile.native.library import MISS
 from ..core import tree
 from ..core.builder import resting_collector, trace
 from ..core.errors import StaticArgumentError, message
+from ..core.handles import local
 from ..core.ir import Jaxpr
 from ..core.nodes import register_static
 from ..core.trace import Tracer, signature
@@ -296,7 +297,7 @@ class Jitted:
             out = call(*jaxpr.consts, *leaves, jaxpr=closed, name=name_of(self.fun))
             outs = [out] if len(jaxpr.outputs) == 1 else out
         outs = [
-            Tracer(y.owner, s, y.value, y.slot) if type(y) is Tracer else y
+            local(Tracer(y.owner, s, y.value, y.slot)) if type(y) is Tracer else y
             for y, s in zip(outs, staged.out_sigs, strict=True)
         ]
         return tree.unflatten(staged.out_tree, outs)
@@ -319,7 +320,7 @@ class Jitted:
     def _prepare(self, args: Any, kwargs: Any) -> tuple[list[Any], Staged]:
         """Dynamic leaves, and the program for them: looked up, or traced and kept."""
         leaves, treedef = tree.flatten(self._marked(args, kwargs))
-        leaves = checked(leaves, treedef, f"{self.title}({name_of(self.fun)}): argument ", 1, local=True)
+        leaves = checked(leaves, treedef, f"{self.title}({name_of(self.fun)}): argument ", 1, settling=False)
         sigs = tuple([signature(x) for x in leaves])
         key = (treedef, sigs, self.static_nums, self.static_names)
         staged = self.cache.get(key)

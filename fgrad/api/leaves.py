@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core import tree
 from ..core.errors import LeafError, message
-from ..core.handles import LOCAL, fresh, settled
+from ..core.handles import LOCAL, settled, untouched
 from ..core.trace import Tracer
 from ..core.types import canonical
 from ..numpy.writing import Selection
@@ -53,15 +53,15 @@ def path_of(treedef: Any, i: int, skip: int = 0) -> str:
     return tree.keystr(tree.leaves_with_path(tree.unflatten(treedef, list(range(treedef.num_leaves))))[i][0][skip:])
 
 
-def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0, local: bool = False) -> list[Any]:
+def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0, settling: bool = True) -> list[Any]:
     """Leaves as tracers, native arrays or Python scalars; `LeafError` names the path of what is none of these.
 
-    `local`: arrays that belong to no trace stay tracers, so that results will be such arrays too.
+    Unless `settling`, arrays that belong to no trace stay tracers, so that results will be such arrays too.
     """
     out = []
     for i, x in enumerate(leaves):
         if type(x) is Tracer:
-            out.append(x if local and x.owner is LOCAL else settled(x))
+            out.append(settled(x) if settling or x.owner is not LOCAL else x)
             continue
         try:
             out.append(canonical(x))
@@ -100,7 +100,7 @@ class Own:
             self.seen.add(id(x))
             return x
         if type(x) is Tracer:
-            return fresh(x)
+            return untouched(x)
         if isinstance(x, np.generic):
             return x
         return np.asarray(x)[()]

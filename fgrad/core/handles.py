@@ -93,9 +93,9 @@ class _Local(Trace):
                     foreign = True
             values.append(x)
         out = apply(call, values)
-        if foreign:
-            return out
-        return local(out) if call.single else tuple([local(y) for y in out])
+        if call.single:
+            return out if foreign and type(out) is not Tracer else local(out)
+        return tuple([y if foreign and type(y) is not Tracer else local(y) for y in out])
 
     def overwrite(self, call: Call, x: Tracer, rest: Sequence[Any]) -> bool:
         values = [r.value if type(r) is Tracer and r.owner is self else r for r in rest]
@@ -118,6 +118,11 @@ def local(x: Any) -> Any:
     if trace is None or not (type(x) is np.ndarray or (type(x) is Tracer and x.owner is not trace)) or not x.ndim:
         return x
     return Tracer(LOCAL, signature(x), x, trace)
+
+
+def untouched(x: Any) -> Any:
+    """A result of an operation that does not depend on what the innermost trace traces; it may be written there."""
+    return local(fresh(x)) if type(x) is Tracer else x
 
 
 def settled(x: Tracer) -> Any:

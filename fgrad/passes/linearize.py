@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.builder import same_bytes, trace
 from ..core.calls import Call
-from ..core.handles import ARGUMENT, fresh, settled, written
+from ..core.handles import ARGUMENT, fresh, settled, untouched, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
 from ..core.trace import Trace, Tracer, apply, levels
@@ -233,7 +233,7 @@ class Tape(Trace):
         out_indices = tuple(k for k, a in enumerate(out_active) if a)
         entry = RegionEntry(linear, out_indices)
         out_slots = []
-        outs = [fresh(y) if type(y) is Tracer else y for y in outs]
+        outs = [y if a else untouched(y) for y, a in zip(outs, out_active, strict=True)]
         for k in out_indices:
             outs[k] = Tracer(self, call.out_sigs[k], outs[k], self.count)
             out_slots.append(self.count)
@@ -456,7 +456,7 @@ def _fresh(out: Any, values: Sequence[Any]) -> Any:
         return tuple([_fresh(y, values) for y in out])
     if type(out) is np.ndarray and (out.base is not None or any(out is v for v in values)):
         return out.copy()
-    return out
+    return untouched(out)
 
 
 def linear_parts(jaxpr: Jaxpr, active: Sequence[bool]) -> tuple[Jaxpr, Jaxpr, int, tuple[bool, ...]]:
