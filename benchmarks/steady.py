@@ -20,7 +20,7 @@ from cases.libraries import as_numpy, prepare
 
 BLOCKS = 9
 ENOUGH = 3  # samples of a program that takes several times as long as it was given
-PAUSE = 0.02  # seconds: the threads of the library before stop spinning
+PAUSE = 0.15  # seconds: the threads of the library before stop spinning, OpenBLAS's in NumPy after about 0.1
 GROUP = 2e-5  # seconds: shorter calls are timed several at a time
 
 Call = Callable[[], Any]

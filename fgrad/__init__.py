@@ -20,6 +20,7 @@ from .api import (
     grad,
     hessian,
     hvp,
+    io_callback,
     jacfwd,
     jacobian,
     jacrev,
@@ -29,6 +30,7 @@ from .api import (
     linearize,
     make_jaxpr,
     numba_call,
+    pure_callback,
     stop_gradient,
     value_and_grad,
     vjp,
@@ -37,12 +39,24 @@ from .api import (
 from .at import at
 from .compile.native.pool import get_num_threads, set_num_threads
 from .core import errors
-from .core.array import Array, block_until_ready
+from .core.array import Array, block_until_ready, effects_barrier
 
 __version__ = "0.1.0"
 
 # Loaded when first asked for: `import fgrad` stays little more than `import numpy`.
-_LAZY = ("cache", "flatten_util", "lax", "nn", "optim", "random", "scipy", "testing", "tree_util")
+_LAZY = (
+    "cache",
+    "debug",
+    "experimental",
+    "flatten_util",
+    "lax",
+    "nn",
+    "optim",
+    "random",
+    "scipy",
+    "testing",
+    "tree_util",
+)
 
 remat = checkpoint
 
@@ -55,12 +69,14 @@ __all__ = [
     "closure_convert",
     "custom_jvp",
     "custom_vjp",
+    "effects_barrier",
     "errors",
     "eval_shape",
     "float0",
     "grad",
     "hessian",
     "hvp",
+    "io_callback",
     "jacfwd",
     "jacobian",
     "jacrev",
@@ -71,6 +87,7 @@ __all__ = [
     "make_jaxpr",
     "numba_call",
     "numpy",
+    "pure_callback",
     "remat",
     "stop_gradient",
     "tree",

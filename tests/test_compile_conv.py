@@ -117,7 +117,9 @@ def test_special_values_stay_where_they_are():
     x[0, 2, 3, 1], x[1, 0, 0, 0] = np.nan, np.inf
     w = np.ones((3, 3, 3, 5), np.float32)
     params = {"strides": (1, 1), "low": (1, 1), "dilation": (1, 1), "sizes": (6, 7), "groups": 1}
-    np.testing.assert_array_equal(compiled(conv, x, w, **params), conv(x, w, **params))
+    with np.errstate(invalid="ignore"):  # some matrix libraries raise the flag for lanes that they do not store
+        want = conv(x, w, **params)
+    np.testing.assert_array_equal(compiled(conv, x, w, **params), want)
 
 
 def test_results_do_not_depend_on_threads():

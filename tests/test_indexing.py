@@ -491,14 +491,10 @@ def test_writes_are_refused() -> None:
         x[0] = 1.0
         return x[0]
 
-    with pytest.raises(MutationError, match=re.escape("x[i] = v cannot write into a traced array")) as raised:
+    with pytest.raises(MutationError, match=re.escape("x[i] = v would write into an argument")) as raised:
         fgrad.grad(write)(np.ones(2))
-    text = "do:  write x = x.at[i].set(v) (or .add, .multiply, .min, .max), or x = np.where(mask, v, x)"
-    assert text in str(raised.value)
-    for name, arguments in (("fill_diagonal", (1.0,)), ("put_along_axis", ([[0]], 1.0, 0)), ("put", ([0], 1.0))):
-        with pytest.raises(MutationError, match=f"write x = fgrad.numpy.{name}"):
-            getattr(indexing, name)(np.eye(2), *arguments)
-    with pytest.raises(MutationError, match=r"np\.fill_diagonal cannot write into a traced array"):
+    assert "do:  copy it first, x = x.copy(), or write x = x.at[i].set(v)" in str(raised.value)
+    with pytest.raises(MutationError, match=r"do:  copy it first"):
         fgrad.jit(lambda x: np.fill_diagonal(x, 0))(np.eye(2))
 
 

@@ -371,7 +371,7 @@ def test_dead_equations():
 
 
 def test_pipeline():
-    assert [name for name, _ in PIPELINE] == ["dce", "algebra", "cse", "dce after cse"]
+    assert [name for name, _ in PIPELINE] == ["dce", "algebra", "cse", "loops", "dce after cse"]
 
 
 # ------------------------------------------------------------------------------------------------------------- keys

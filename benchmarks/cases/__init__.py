@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 
-from . import arrays, convolution, finance, networks, small
+from . import arrays, convolution, finance, loops, networks, small
 from .case import Case
 
-CASES: list[Case] = [case for family in (small, networks, arrays, finance, convolution) for case in family.CASES]
+CASES: list[Case] = [case for family in (small, networks, arrays, finance, convolution, loops) for case in family.CASES]
 
 
 def select(pattern: str) -> list[Case]:

@@ -29,7 +29,8 @@ class Case:
     second, tiny: what is timed, another size of the same program (None: there is none), and what the tests run.
     products: size to the matrix products that no implementation can leave out. autograd: it has a derivative that
     autograd can take. parallel: large enough for two cores.
-    dispatch: so small that the cost of a call decides. tolerance: times `TOLERANCE`.
+    dispatch: so small that the cost of a call decides. tolerance: times `TOLERANCE`. compiling: compilation is what
+    it is about: only first calls are measured. jax_repeats: how often JAX's are (0: JAX compiles it for minutes).
     """
 
     name: str
@@ -45,6 +46,8 @@ class Case:
     parallel: bool = False
     dispatch: bool = False
     tolerance: float = 1.0
+    compiling: bool = False
+    jax_repeats: int = 3
 
     def arguments(self, dtype: str, size: tuple[int, ...] | None = None) -> tuple[Any, ...]:
         """The arguments at `size`, by default the timed one: the same numbers at every call."""

@@ -362,4 +362,18 @@ CASES = [
         products=_residual_products,
         tolerance=10.0,  # a thousand roundings in a row
     ),
+    Case(
+        "10000 residual layers of 32, SGD",
+        _residual_inputs,
+        _residual_step,
+        _residual_numpy,
+        _residual_torch,
+        size=(32, 10_000, 32),
+        second=None,
+        tiny=(2, 5, 4),
+        products=_residual_products,
+        tolerance=100.0,
+        compiling=True,
+        jax_repeats=0,
+    ),
 ]

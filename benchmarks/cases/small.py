@@ -58,6 +58,38 @@ def _tree_plain(arrays: dict[str, Any]) -> dict[str, Any]:
     return {key: a * 1.01 for key, a in arrays.items()}
 
 
+STEPS = 50
+
+
+def _unrolled(lib):
+    def total(x):
+        for _ in range(STEPS):
+            x = lib.numpy.sin(x) + lib.numpy.roll(x, 1)
+        return lib.numpy.sum(x)
+
+    return lib.grad(total)
+
+
+def _unrolled_numpy(x):
+    seen = []
+    for _ in range(STEPS):
+        seen.append(x)
+        x = np.sin(x) + np.roll(x, 1)
+    gradient = np.ones_like(x)
+    for x in seen[::-1]:
+        gradient = gradient * np.cos(x) + np.roll(gradient, -1)
+    return gradient
+
+
+def _unrolled_torch(torch):
+    def total(x):
+        for _ in range(STEPS):
+            x = torch.sin(x) + torch.roll(x, 1)
+        return torch.sum(x)
+
+    return torch.func.grad(total)
+
+
 CASES = [
     Case(
         "scalar x*x+1",
@@ -105,5 +137,18 @@ CASES = [
         tiny=(2,),
         autograd=False,
         dispatch=True,
+    ),
+    Case(
+        "50 unrolled steps of sin and roll, gradient, 16",
+        _rosenbrock_inputs,
+        _unrolled,
+        _unrolled_numpy,
+        _unrolled_torch,
+        size=(16,),
+        second=None,
+        tiny=(3,),
+        tolerance=1000.0,  # chaotic: rounding grows with the gradient, a hundred thousand times
+        compiling=True,
+        jax_repeats=1,
     ),
 ]

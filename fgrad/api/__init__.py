@@ -1,6 +1,7 @@
 """The transformations of functions."""
 
 from .batching import vmap
+from .callbacks import io_callback, pure_callback
 from .custom import custom_jvp, custom_vjp
 from .derivatives import float0, grad, hvp, jvp, linearize, value_and_grad, vjp
 from .jacobians import hessian, jacfwd, jacobian, jacrev
@@ -27,6 +28,7 @@ __all__ = [
     "grad",
     "hessian",
     "hvp",
+    "io_callback",
     "jacfwd",
     "jacobian",
     "jacrev",
@@ -36,6 +38,7 @@ __all__ = [
     "linearize",
     "make_jaxpr",
     "numba_call",
+    "pure_callback",
     "stop_gradient",
     "value_and_grad",
     "vjp",

@@ -9,9 +9,10 @@ from functools import update_wrapper
 from typing import Any
 
 from ..core import tree
-from ..core.builder import trace
+from ..core.builder import sharing, trace
 from ..core.errors import GradError, ShapeError, TreeError, message
 from ..core.ir import Jaxpr, Var
+from ..core.leaves import checked, described, name_of
 from ..core.primitive import Region
 from ..core.trace import Tracer, signature
 from ..core.types import ShapedArray, aval_of
@@ -19,7 +20,6 @@ from ..passes.transpose import zeros
 from ..regions.custom import Later
 from ..regions.custom import custom_jvp as jvp_region
 from ..regions.custom import custom_vjp as vjp_region
-from .leaves import checked, described, name_of
 
 
 class _UnderWay(threading.local):
@@ -199,7 +199,7 @@ class custom_jvp(_CustomRule):
             return [*values, *[u for u, t in zip(found, out_types, strict=True) if t.inexact]]
 
         rule = self._trace_rule(ruled, [*sigs, *[t for t in types if t.inexact]])
-        jaxpr, rule, captured = _merged_consts(jaxpr, rule)
+        (jaxpr, rule), captured = sharing([jaxpr, rule])
         params = {"jaxpr": jaxpr, "rule": rule, "captured": len(captured), "name": name_of(self.fun)}
         return captured, params, out_tree
 
@@ -232,25 +232,6 @@ def _as_type(x: Any, t: ShapedArray) -> Any:
     if not t.inexact or aval_of(signature(x)).dtype == t.dtype:
         return x
     return x.astype(t.dtype) if hasattr(x, "astype") else t.dtype.type(x)
-
-
-def _merged_consts(first: Jaxpr, second: Jaxpr) -> tuple[Jaxpr, Jaxpr, list[Any]]:
-    """Two programs with the same leading inputs for the values that either captured, and these values."""
-    captured: dict[int, Any] = {}
-    for c in (*first.consts, *second.consts):
-        captured.setdefault(id(c), c)
-    values = list(captured.values())
-    return _with_consts(first, values), _with_consts(second, values), values
-
-
-def _with_consts(jaxpr: Jaxpr, values: Sequence[Any]) -> Jaxpr:
-    mine = {id(c): v for c, v in zip(jaxpr.consts, jaxpr.inputs, strict=False)}
-    blank = [mine.get(id(c)) or _input(c) for c in values]
-    return Jaxpr([*blank, *jaxpr.inputs[len(jaxpr.consts) :]], jaxpr.eqns, jaxpr.outputs, (), jaxpr.sites)
-
-
-def _input(c: Any) -> Any:
-    return Var(aval_of(signature(c)))
 
 
 class custom_vjp(_CustomRule):
@@ -326,7 +307,7 @@ class custom_vjp(_CustomRule):
             return self._cotangents(found, moving, types)
 
         back = self._trace_rule(backward, [*residual_types, *[t for t in out_types if t.inexact]])
-        jaxpr, ahead, captured = _merged_consts(jaxpr, ahead)
+        (jaxpr, ahead), captured = sharing([jaxpr, ahead])
         if back.consts:
             ahead, back, captured, jaxpr = _residual_consts(ahead, back, captured, jaxpr)
         params = {"jaxpr": jaxpr, "fwd": ahead, "bwd": back, "captured": len(captured), "name": name_of(self.fun)}
@@ -367,7 +348,7 @@ def _residual_consts(
     """Values that bwd captured become captured operands, and residuals of fwd."""
     values = list({id(c): c for c in (*captured, *back.consts)}.values())
     old = len(captured)
-    extra = [_input(c) for c in values[old:]]
+    extra = [Var(aval_of(signature(c))) for c in values[old:]]
     place = {id(c): v for c, v in zip(values, [*ahead.inputs[:old], *extra], strict=True)}
     inputs = [*ahead.inputs[:old], *extra, *ahead.inputs[old:]]
     n = len(jaxpr.outputs)
@@ -375,6 +356,6 @@ def _residual_consts(
     new_ahead = Jaxpr(
         inputs, ahead.eqns, [*ahead.outputs[:n], *[place[id(c)] for c in back.consts], *rest], (), ahead.sites
     )
-    more = [_input(c) for c in values[old:]]
+    more = [Var(v.type) for v in extra]
     new_jaxpr = Jaxpr([*jaxpr.inputs[:old], *more, *jaxpr.inputs[old:]], jaxpr.eqns, jaxpr.outputs, (), jaxpr.sites)
     return new_ahead, back.closed(), values, new_jaxpr

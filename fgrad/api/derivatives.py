@@ -15,11 +15,11 @@ import numpy as np
 from ..core import tree
 from ..core.errors import GradError, ShapeError, TreeError, message
 from ..core.handles import argument, fresh, settled
+from ..core.leaves import Own, check_callable, checked, described, name_of, path_of
 from ..core.trace import Tracer, signature, unmasked
 from ..core.types import aval_of, canonical
 from ..passes.jvp import Dual, split
 from ..passes.linearize import Tape
-from .leaves import Own, check_callable, checked, described, name_of, path_of
 
 
 def normalized(argnums: int | Sequence[int], count: int, f: Callable[..., Any]) -> tuple[int, ...]:

@@ -49,8 +49,10 @@ def entry_for(executable: Executable, marked: Any, out_tree: Any, static: type, 
     """A native entry for arguments like these (static ones marked by the class `static`); None where it cannot be.
 
     `known`: the arguments that have an entry already, to which these are added. What it does not take, such as arrays
-    that are not contiguous, comes here at every call.
+    that are not contiguous, comes here at every call; so do all arguments of programs with effects that are kept.
     """
+    if executable.kept:
+        return None
     raw, in_tree = tree.flatten(marked)
     placed = tree.unflatten(in_tree, [_Leaf(i) for i in range(len(raw))])
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..core import tree
 from ..core.errors import GradError, message
+from ..core.leaves import Own, name_of
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, signature
 from ..core.types import aval_of
 from .batching import vmap
 from .derivatives import is_array, normalized, pair, recorded, slot_of, unwrapped
-from .leaves import Own, name_of
 
 
 def _basis(types: Sequence[Any], k: int) -> list[Any]:

@@ -4,37 +4,48 @@ from __future__ import annotations
 
 import inspect
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
 from ..compile import warm
-from ..compile.executable import BACKENDS, Executable, Mistrust, ProgramFailure, executable_of
+from ..compile.dispatched import Dispatched
+from ..compile.executable import BACKENDS, Executable, ProgramFailure, executable_of
 from ..compile.flat import arrays
-from ..compile.native.entry import Dispatcher
+from ..compile.native.entry import Entry
 from ..compile.native.library import MISS
 from ..core import tree
 from ..core.builder import resting_collector, trace
+from ..core.effects import KEPT, STAGED
 from ..core.errors import StaticArgumentError, message
-from ..core.handles import local
+from ..core.functions import cache_of
+from ..core.handles import local, writable
 from ..core.ir import Jaxpr
+from ..core.leaves import Own, ShapeDtypeStruct, check_callable, checked, name_of
 from ..core.nodes import register_static
-from ..core.trace import Tracer, signature
+from ..core.trace import Tracer, signature, state
 from ..core.types import WEAK, shaped
 from ..passes.interpret import interpret
-from ..regions.call import call, execute, memo
+from ..regions.call import call, execute, memo, plainly
 from ..rewrites.pipeline import rewritten, simplify
 from .dispatch import entry_for
-from .leaves import Own, ShapeDtypeStruct, check_callable, checked, name_of
 from .lowering import Lowered
 
 LIMIT = 1024
 
 
-def missed(*args: Any, **kwargs: Any) -> Any:
-    """What native dispatch answers as long as nothing is compiled."""
-    return MISS
+def recorded(jaxpr: Jaxpr) -> bool:
+    """Whether a call on concrete arguments is for the program that is being traced to make, whenever it runs."""
+    return state.builder is not None and bool(jaxpr.effects & STAGED)
+
+
+def outside_programs(dispatch: Callable[..., Any]) -> Callable[..., Any]:
+    """Native dispatch that misses while a program is traced."""
+
+    def dispatched(*args: Any, **kwargs: Any) -> Any:
+        return dispatch(*args, **kwargs) if state.builder is None else MISS
+
+    return dispatched
 
 
 class Staged:
@@ -52,7 +63,8 @@ class Staged:
 
     def interpret(self, leaves: Sequence[Any]) -> list[Any]:
         """Run as NumPy calls."""
-        outs = execute(self.jaxpr, [WEAK[type(x)].dtype.type(x) if type(x) in WEAK else x for x in leaves])
+        with plainly():
+            outs = execute(self.jaxpr, [WEAK[type(x)].dtype.type(x) if type(x) in WEAK else x for x in leaves])
         own = Own([*leaves, *self.jaxpr.consts])
         return [own(y) for y in outs]
 
@@ -84,20 +96,6 @@ def stage_function(fun: Callable[..., Any], sigs: Sequence[Any], treedef: Any, t
 
     jaxpr, out_sigs = trace(flat, sigs, name)
     return Staged(jaxpr, treedef, box[0], out_sigs)
-
-
-_CACHES: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
-
-
-def _cache_of(fun: Callable[..., Any]) -> dict[Any, Any]:
-    """Programs of a function by identity; those of a bound method belong to its object."""
-    bound = getattr(fun, "__self__", None)
-    try:
-        if bound is not None and hasattr(fun, "__func__"):
-            return _CACHES.setdefault(bound, {}).setdefault(("method", fun.__func__), {})
-        return _CACHES.setdefault(fun, {})
-    except TypeError:  # neither hashable nor weakly referable: no sharing between wrappers
-        return {}
 
 
 def jit(
@@ -225,7 +223,7 @@ class _Static:
 register_static(_Static)
 
 
-class Jitted:
+class Jitted(Dispatched):
     """What `jit` returns: call it as the function; `trace(*args)` shows the program it runs."""
 
     title = "jit"  # what errors call the transformation
@@ -239,16 +237,14 @@ class Jitted:
         inline: bool = False,
         backend: str = "native",
     ):
+        super().__init__()
         self.fun = fun
         self.static_nums = nums
         self.static_names = names
         self.donated = donated
         self.inline = inline
         self.backend = backend
-        self.calls: Any = None  # native dispatch, once there is a compiled program
-        self.known: set[Any] = set()  # the arguments that it takes
-        self.fast: Callable[..., Any] = missed
-        self.cache = _cache_of(fun)
+        self.cache = cache_of(fun)
         update_wrapper(self, fun, updated=())
 
     def __repr__(self) -> str:
@@ -257,38 +253,24 @@ class Jitted:
     def __get__(self, obj: Any, cls: Any = None) -> Any:
         return self if obj is None else partial(self, obj)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            out = self.fast(*args, **kwargs)
-        except ProgramFailure as failure:
-            return self._explain(failure, args, kwargs)
-        except Mistrust:
-            self.known.clear()
-            self.calls.clear()  # of programs that are planned anew
-            return self._call(args, kwargs)
-        return self._call(args, kwargs) if out is MISS else out
-
-    def _explain(self, failure: ProgramFailure, args: Any, kwargs: Any) -> Any:
+    def explain(self, failure: ProgramFailure, args: Any, kwargs: Any) -> Any:
+        """Raise the error of a failed program as NumPy calls give it."""
         leaves, staged = self._prepare(args, kwargs)
         staged.executable(self).explain(staged.jaxpr, arrays(leaves), failure)
 
-    def _call(self, args: Any, kwargs: Any) -> Any:
+    def miss(self, args: Any, kwargs: Any) -> Any:
         """A call that native dispatch does not know: traced, or of arguments of new types or layouts."""
         with resting_collector():  # once, for all that is made here
             leaves, staged = self._prepare(args, kwargs)
             jaxpr = staged.jaxpr
-            concrete = all(type(x) is not Tracer for x in (*leaves, *jaxpr.consts))
+            concrete = all(type(x) is not Tracer for x in (*leaves, *jaxpr.consts)) and not recorded(jaxpr)
             native = concrete and self.backend != "interpreter"
             executable = self._compiled(staged, args, kwargs) if native else None
         if executable is not None:
-            try:
-                outs = executable.run(arrays(leaves))
-            except ProgramFailure as failure:
-                executable.explain(jaxpr, arrays(leaves), failure)
-            return tree.unflatten(staged.out_tree, outs)
+            return tree.unflatten(staged.out_tree, executable.run(jaxpr, arrays(leaves)))
         if concrete:
             return tree.unflatten(staged.out_tree, staged.interpret(leaves))
-        if not jaxpr.outputs:
+        if not jaxpr.outputs and not jaxpr.effects & KEPT:
             return tree.unflatten(staged.out_tree, [])
         closed = memo(jaxpr, "closed", jaxpr.closed)
         if self.inline:
@@ -303,18 +285,16 @@ class Jitted:
         return tree.unflatten(staged.out_tree, outs)
 
     def _compiled(self, staged: Staged, args: Any, kwargs: Any) -> Executable:
-        """The compiled program; native dispatch knows it from now on."""
+        """The compiled program; native dispatch knows it from its second call on."""
         executable = staged.executable(self)
-        if self.calls is None:
-            self.calls = Dispatcher()
-            self.fast = self.calls.function
-        if not staged.traced_consts:
-            if len(self.known) >= LIMIT:
-                self.known.clear()
-                self.calls.clear()
-            entry = entry_for(executable, self._marked(args, kwargs), staged.out_tree, _Static, self.known)
-            if entry is not None:
-                self.calls.add(entry)
+
+        def entry(known: set[Any]) -> Entry | None:
+            marked = self._marked(args, kwargs)
+            return None if staged.traced_consts else entry_for(executable, marked, staged.out_tree, _Static, known)
+
+        self.enter(executable, entry)
+        if staged.jaxpr.effects & STAGED and self.calls is not None:
+            self.fast = outside_programs(self.calls.function)
         return executable
 
     def _prepare(self, args: Any, kwargs: Any) -> tuple[list[Any], Staged]:

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..compile.analysis import MemoryPlan, cost_analysis
-from ..compile.executable import PREPARATION, Mistrust, ProgramFailure, planned
+from ..compile.dispatched import Dispatched
+from ..compile.executable import ProgramFailure
 from ..compile.flat import arrays
-from ..compile.native.entry import Dispatcher
-from ..compile.native.library import MISS
 from ..compile.plan import Plan
+from ..compile.planner import PREPARATION, Planner
 from ..compile.report import Report
 from ..core import tree
 from ..core.builder import resting_collector
 from ..core.errors import ConcretizationError, DtypeError, ShapeError, TreeError, message
 from ..core.ir import Jaxpr
+from ..core.leaves import ShapeDtypeStruct, checked, name_of, path_of
 from ..core.trace import Tracer, signature
 from ..core.types import WEAK, ShapedArray, aval_of
 from .dispatch import entry_for
-from .leaves import ShapeDtypeStruct, checked, name_of, path_of
 
 if TYPE_CHECKING:
     from .jit import Jitted, Staged
@@ -140,7 +140,8 @@ class _Described:
         that it takes in, a product of m × k by k × n matrices 2 m n k (8 for complex); "transcendentals": values of
         functions such as exp; "bytes accessed": sizes of all operands that the native calls read and write; "peak
         memory": bytes taken beyond the arguments. NumPy calls count their bytes, and operations where they are
-        elementwise, reductions or products.
+        elementwise, reductions or products. A loop counts as often as its body runs, but once where that is not known;
+        of branches, the one counts that works most.
         """
         return cost_analysis(self.plan)
 
@@ -198,7 +199,8 @@ class Lowered(_Described):
         if self.backend == "interpreter":
             return super().plan
         with resting_collector():
-            return planned(self.stages[-1][1], self.donated, self._keep, trusting=not self.donated)
+            planner = Planner(trusting=not self.donated, keep=self._keep)
+            return planner.program(self.stages[-1][1], self.donated)
 
     def compile(self) -> Compiled:
         """Machine code for the program, callable; the same that calls of the jitted function use.
@@ -208,7 +210,7 @@ class Lowered(_Described):
         return Compiled(self, self._jitted, self._staged)
 
 
-class Compiled(_Described):
+class Compiled(_Described, Dispatched):
     """A compiled program: call it like the function, without static arguments, on arrays of exactly these types.
 
     A Python number stands for a scalar of any dtype of its kind. Errors: `TreeError` for arguments of another
@@ -218,6 +220,7 @@ class Compiled(_Described):
     """
 
     def __init__(self, lowered: Lowered, jitted: Jitted, staged: Staged):
+        Dispatched.__init__(self)
         self.name, self.backend = lowered.name, lowered.backend
         self.in_tree, self.out_tree = lowered.in_tree, lowered.out_tree
         self.types, self.out_types, self.donated = lowered.types, lowered.out_types, lowered.donated
@@ -225,8 +228,6 @@ class Compiled(_Described):
         self.times = {"trace": lowered.seconds}
         self._staged = staged
         self._executable = None if self.backend == "interpreter" else staged.executable(jitted)
-        self._calls = Dispatcher()
-        self._known: set[Any] = set()
         if self._executable is not None:
             self.times.update(self._executable.times)
 
@@ -238,32 +239,21 @@ class Compiled(_Described):
         """Items and memory of the program."""
         return super().plan if self._executable is None else self._executable.plan
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            out = self._calls.function(*args, **kwargs)
-        except ProgramFailure as failure:
-            assert self._executable is not None
-            return self._executable.explain(self._staged.jaxpr, self._taken(args, kwargs), failure)
-        except Mistrust:
-            self._known.clear()
-            self._calls.clear()  # of the program that is planned anew
-            out = MISS
-        return self._run(args, kwargs) if out is MISS else out
+    def explain(self, failure: ProgramFailure, args: Any, kwargs: Any) -> Any:
+        """Raise the error of a failed program as NumPy calls give it."""
+        assert self._executable is not None
+        self._executable.explain(self._staged.jaxpr, self._taken(args, kwargs), failure)
 
-    def _run(self, args: Any, kwargs: Any) -> Any:
+    def miss(self, args: Any, kwargs: Any) -> Any:
         """A call with arguments of kinds that native dispatch has not seen yet."""
         leaves, executable = self._taken(args, kwargs), self._executable
         if executable is None:
             return tree.unflatten(self.out_tree, self._staged.interpret(leaves))
-        exact = [aval_of(signature(x)) for x in tree.leaves((args, kwargs))] == list(self.types)
-        entry = entry_for(executable, (args, kwargs), self.out_tree, type(None), self._known) if exact else None
-        if entry is not None:
-            self._calls.add(entry)
-        try:
-            outs = executable.run(leaves)
-        except ProgramFailure as failure:
-            executable.explain(self._staged.jaxpr, leaves, failure)
-        return tree.unflatten(self.out_tree, outs)
+        if [aval_of(signature(x)) for x in tree.leaves((args, kwargs))] == list(self.types):
+            self.enter(
+                executable, lambda known: entry_for(executable, (args, kwargs), self.out_tree, type(None), known)
+            )
+        return tree.unflatten(self.out_tree, executable.run(self._staged.jaxpr, leaves))
 
     def _taken(self, args: Any, kwargs: Any) -> list[Any]:
         """The leaves of a call as arrays of the program's types."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from ..core import tree
 from ..core.errors import LeafError, StaticArgumentError, message
+from ..core.leaves import checked, name_of
 from ..core.types import ShapedArray, shaped
 from ..regions.numba_call import Compiled
 from ..regions.numba_call import numba_call as primitive
 from .custom import custom_vjp
-from .leaves import checked, name_of
 
 
 def numba_call(
@@ -63,7 +63,7 @@ def numba_call(
         )
     specs, treedef = tree.flatten(out)
     types = tuple([_type(spec) for spec in specs])
-    function = _function(Compiled(kernel), types, treedef, vjp, vectorized)
+    function = _function(Compiled(kernel), types, treedef, vjp, "broadcast_all" if vectorized else "sequential")
     leaves, structure = tree.flatten(args)
     return function(*checked(leaves, structure, f"numba_call of {name_of(kernel)}: the argument", settling=False))
 
@@ -89,13 +89,13 @@ class _WithRule(custom_vjp):
 
 @lru_cache(512)
 def _function(
-    kernel: Compiled, types: tuple[ShapedArray, ...], treedef: Any, rule: Callable[..., Any] | None, vectorized: bool
+    kernel: Compiled, types: tuple[ShapedArray, ...], treedef: Any, rule: Callable[..., Any] | None, method: str
 ) -> Callable[..., Any]:
     """The call as a function of its operands, differentiable if there is a rule."""
 
     def call(*xs: Any) -> Any:
         carried = ((),) * len(xs)
-        outs = primitive(*xs, function=kernel, out=types, lanes=(), carried=carried, vectorized=vectorized)
+        outs = primitive(*xs, function=kernel, out=types, lanes=(), carried=carried, method=method)
         return tree.unflatten(treedef, [outs] if len(types) == 1 else list(outs))
 
     if rule is None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core import tree
 from ..core.errors import StaticArgumentError, message
+from ..core.leaves import Own, ShapeDtypeStruct, name_of
 from ..core.primitive import registry as p
 from ..core.trace import Tracer
 from ..core.types import aval_of
@@ -20,7 +21,6 @@ from ..regions.checkpoint import checkpoint as checkpoint_region
 from ..rewrites.pipeline import simplify
 from .derivatives import matching
 from .jit import Jitted, Staged, stage_function, statics
-from .leaves import Own, ShapeDtypeStruct, name_of
 
 
 def make_jaxpr(

@@ -63,7 +63,10 @@ def call_work(item: Item) -> tuple[int, int]:
 
 
 def works(plan: Plan) -> list[Work]:
-    """The work of each item. What a step's later kernels add up again is part of its first one."""
+    """The work of each item. What a step's later kernels add up again is part of its first one.
+
+    A loop whose end is not known counts as one run, and branches as the one that does most.
+    """
     stored: dict[int, set[Any]] = {}
     for item in plan.items:
         if item.step is not None:
@@ -72,6 +75,9 @@ def works(plan: Plan) -> list[Work]:
     counted: set[int] = set()
     for item in plan.items:
         flops = transcendentals = 0
+        if item.inner:
+            out.append(loop_work(item))
+            continue
         if item.step is None:
             flops, transcendentals = call_work(item)
         elif id(item.step) not in counted:
@@ -80,6 +86,17 @@ def works(plan: Plan) -> list[Work]:
         moved = sum(map(bytes_of, dict.fromkeys(item.reads))) + sum(map(bytes_of, item.writes))
         out.append(Work(flops, transcendentals, moved))
     return out
+
+
+def loop_work(item: Item) -> Work:
+    """The work of the programs in a loop, as often as they are run."""
+    found = []
+    for inner in item.inner:
+        counts = zip(*works(inner.plan), strict=True)
+        found.append(Work(*[(1 if inner.times is None else inner.times) * sum(n) for n in counts]))
+    if item.eqn is not None and item.eqn.primitive.name == "cond":
+        return max(found, key=lambda work: work.flops + work.transcendentals)
+    return Work(*map(sum, zip(*found, strict=True)))
 
 
 def cost_analysis(plan: Plan) -> dict[str, int]:
@@ -115,7 +132,8 @@ class MemoryPlan:
       arena_bytes: memory for everything in between, taken once and used by one call at a time.
       in_place: which item writes what over what.
       copies: what is copied, and why.
-      donated: what became of each donated argument.
+      donated: what became of each donated argument; of a carry that is written in place, in a loop.
+      loops: the same of the programs in loops, whose arenas are in the arena of this one.
     """
 
     buffers: tuple[BufferUse, ...]
@@ -127,6 +145,7 @@ class MemoryPlan:
     in_place: tuple[str, ...]
     copies: tuple[str, ...]
     donated: tuple[str, ...]
+    loops: tuple[tuple[str, MemoryPlan], ...] = ()
 
     @property
     def peak_bytes(self) -> int:
@@ -168,9 +187,18 @@ class MemoryPlan:
             if lines:
                 yield f"{title}:"
                 yield from (f"  {line}" for line in lines)
+        for title, inner in self.loops:
+            yield f"{title}"
+            yield from (f"  {line}" for line in inner._lines())
 
 
-def memory_plan(plan: Plan, inputs: Sequence[str], outputs: Sequence[str], names: Names | None = None) -> MemoryPlan:
+def memory_plan(
+    plan: Plan,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    names: Names | None = None,
+    loops: Sequence[tuple[str, MemoryPlan]] = (),
+) -> MemoryPlan:
     """The memory plan; `inputs` and `outputs`: what people call the arguments and results (default: by number)."""
     names = Names(plan.jaxpr) if names is None else names
     inputs = inputs or [f"argument {i}" for i in range(len(plan.inputs))]
@@ -194,9 +222,12 @@ def memory_plan(plan: Plan, inputs: Sequence[str], outputs: Sequence[str], names
         buffers.append(BufferUse(names.atom(v), type_text(v), bytes_of(v), where, *uses))
     copies = [f"{outputs[i]}: it is {why}" for i, why in sorted(plan.copied.items())]
     for number, item in enumerate(plan.items):
-        if item.kernel is not None and item.step is None:
+        if item.kernel is not None and item.step is None and item.eqn is None:
             what = ", ".join(map(names.atom, item.reads))
             copies.append(f"{what}, by item {number}: the library cannot read it as it lies in memory")
+        elif item.vanishes:
+            what = f"{names.atom(item.reads[0])} to {names.atom(item.writes[0])}"
+            copies.append(f"{what}, by item {number}, to be written into: {why_copied(plan, number, item)}")
     donated = {i: f"{inputs[i]}: {outputs[o]} is written into it" for o, i in plan.donated_to.items()}
     donated |= {i: f"{inputs[i]}: not used, since {why}" for i, why in plan.unused.items()}
     return MemoryPlan(
@@ -209,9 +240,22 @@ def memory_plan(plan: Plan, inputs: Sequence[str], outputs: Sequence[str], names
         tuple([f"item {n}: {names.atom(new)} over {names.atom(old)}" for n, old, new in plan.in_place]),
         tuple(copies),
         tuple([donated[i] for i in sorted(donated)]),
+        tuple(loops),
     )
 
 
 def type_text(v: Any) -> str:
     """The type of a variable or of a temporary, as programs show it."""
     return f"{dtype_of(v.type).name}[{v.length}]" if type(v) is Temporary else repr(v.type)
+
+
+def why_copied(plan: Plan, number: int, item: Item) -> str:
+    """Why an array that is written into is a copy of another, which stays as it is."""
+    old = plan.base(item.reads[0])
+    kind = plan.places[old].kind if old in plan.places else ""
+    if kind == "constant":
+        return "it is a captured array"
+    if kind == "input":
+        return "it is an argument, whose memory is not given to the program"
+    later = [i for i, other in enumerate(plan.items) if i > number and any(plan.base(v) is old for v in other.reads)]
+    return f"it is read again by item {later[0]}" if later else "the other is a result, or is used elsewhere"

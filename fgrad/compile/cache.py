@@ -58,13 +58,15 @@ class Counters:
 counters = Counters()
 _addresses: dict[str, int] = {}
 _failures: dict[str, str] = {}
-_lock = threading.RLock()  # one compilation at a time; held across fork
+# One compilation of kernels at a time, and beside it the runtime's; held across fork.
+_lock, _runtime = threading.RLock(), threading.RLock()
 _numbers = itertools.count()
 _written = [_SWEEP_EVERY]  # bytes since the last sweep: the first file written causes one
 _warned: set[str] = set()
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+    for _held in (_lock, _runtime):
+        os.register_at_fork(before=_held.acquire, after_in_parent=_held.release, after_in_child=_held.release)
 
 
 def addresses(names: Sequence[str], text: Callable[[Sequence[str]], str], level: int = 1) -> dict[str, int]:
@@ -74,7 +76,7 @@ def addresses(names: Sequence[str], text: Callable[[Sequence[str]], str], level:
       names: hashes of the kernels' content, usable as symbols and file names.
       text: gives the LLVM module that defines exactly the functions asked for. Called for what is neither in memory
         nor on disk: with parts of it, one per processor, and with single names to find the guilty one of a failure.
-      level: see `engine.compile_text`. One name has one level.
+      level: see `engine.compile_text`. One name has one level. What has level 0 waits for no other level.
 
     Returns:
       The address of each name, valid for as long as the process lives.
@@ -85,7 +87,7 @@ def addresses(names: Sequence[str], text: Callable[[Sequence[str]], str], level:
     found = {name: _addresses[name] for name in names if name in _addresses}
     counters.memory_hits += len(found)
     if len(found) < len(names):
-        with _lock:
+        with _lock if level else _runtime:
             _provide([name for name in dict.fromkeys(names) if name not in found], text, level)
         found = {name: _addresses[name] for name in names}
     return found
@@ -116,8 +118,11 @@ def _provide(names: list[str], text: Callable[[Sequence[str]], str], level: int)
 def _compile(
     names: list[str], text: Callable[[Sequence[str]], str], directory: Path | None, level: int
 ) -> dict[str, str]:
-    """Compile names in parts, one per processor; if that fails, one by one. Returns the errors by name."""
-    count = min(len(names), engine.processors())
+    """Compile names in parts, one per processor; if that fails, one by one. Returns the errors by name.
+
+    At level 0 all are one part: what they call is in it once, and others have work for the processors.
+    """
+    count = min(len(names), engine.processors()) if level else 1
     parts = [names[start::count] for start in range(count)]
     try:
         images = engine.compile_texts([text(part) for part in parts], level)

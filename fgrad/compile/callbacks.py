@@ -10,6 +10,7 @@ import ctypes
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache as memoize
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -97,8 +98,11 @@ def numpy_call(e: Eqn, layouts: Sequence[Layout | None] | None = None) -> Callab
     `layouts`: where an operand is a view of other memory than its own.
     """
     types = [a.type for a in e.inputs]
-    run = primitive_call(e.primitive, tuple(types), e.params).run
-    single = len(e.outputs) == 1
+    region, single = e.primitive.region, len(e.outputs) == 1
+    if region:  # its own `run`: the kernel of a region would compile this very program
+        run: Callable[..., Any] = partial(e.primitive.run, **e.params)
+    else:
+        run = primitive_call(e.primitive, tuple(types), e.params).run
     literals = [a.value if type(a) is Literal else None for a in e.inputs]
     out_types = [v.type for v in e.outputs]
 
@@ -114,7 +118,7 @@ def numpy_call(e: Eqn, layouts: Sequence[Layout | None] | None = None) -> Callab
             xs.append(x if t.ndim else x[()])
             n += 1
         results = quietly(run, *xs)
-        for r, t in zip([results] if single else results, out_types, strict=True):
+        for r, t in zip([results] if single and not region else results, out_types, strict=True):
             if t.size:
                 array_at(operands[n], t)[...] = r
             n += 1

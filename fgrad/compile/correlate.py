@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from itertools import pairwise
+from itertools import pairwise, product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -379,23 +379,41 @@ class _Nest:
         """Add the products of one row of taps."""
         k, c = self.k, self.c
         last, step = c.axes[-1], self.rows.steps[-1]
-        everywhere = range(self.tile.places)
         if not self.rows.wide and not last.inside:
-            for i in range(last.taps):
-                seen = [p for p in everywhere if 0 <= p * last.stride + i * last.dilation - last.low < last.size]
-                if seen:
-                    number = k.affine([(tap, k.dim(last.taps)), (k.const(i, "i64"), self.one)])
-                    self.channels(sums, shifted(k, at, i * last.dilation * step), number, c.inner, column, seen)
+            self.whole_row(sums, at, tap, column)
         elif last.dilation == 1 and step == c.inner:  # neighbouring taps are neighbours in memory
-            self.channels(sums, at, tap, last.taps * c.inner, column, everywhere)
+            self.channels(sums, at, tap, last.taps * c.inner, column)
         else:
             with k.serial(self.zero, k.dim(last.taps)) as i:
                 at = k.affine([(i, k.dim(last.dilation * step))], at)
                 number = k.affine([(tap, k.dim(last.taps)), (i, self.one)])
-                self.channels(sums, at, number, c.inner, column, everywhere)
+                self.channels(sums, at, number, c.inner, column)
 
-    def channels(self, sums: Sums, at: Value, tap: Value, count: int, column: Value, places: Sequence[int]) -> None:
-        """Add the products of `count` neighbours in a, for some places of the tile."""
+    def whole_row(self, sums: Sums, at: Value, tap: Value, column: Value) -> None:
+        """The same where the tile is a whole row: an element of a is loaded once for all taps that see it."""
+        k, (_, vectors, lanes) = self.k, self.tile
+        c, last, step = self.c, self.c.axes[-1], self.rows.steps[-1]
+        width = k.const(c.outer if c.diagonal else self.tile.width, "i64")
+        seen: dict[int, list[tuple[int, int]]] = {}
+        for p, i in product(range(self.tile.places), range(last.taps)):
+            x = p * last.stride + i * last.dilation
+            if 0 <= x - last.low < last.size:
+                seen.setdefault(x, []).append((p, i))
+        with k.serial(self.zero, k.dim(c.inner)) as r:
+            b = []
+            for i in range(last.taps):
+                number = k.affine([(tap, k.dim(last.taps)), (k.const(i, "i64"), self.one)])
+                weight = k.add(k.mul(k.affine([(number, k.dim(c.inner))], r), width), column)
+                b.append([k.load(self.b, shifted(k, weight, u * lanes)) for u in range(vectors)])
+            at = k.add(at, r)
+            for x, pairs in sorted(seen.items()):
+                here = shifted(k, at, x * step)
+                a = [k.load(self.a, shifted(k, here, u * lanes * c.diagonal)) for u in range(vectors)]
+                for p, i in pairs:
+                    sums.add(p, a, b[i])
+
+    def channels(self, sums: Sums, at: Value, tap: Value, count: int, column: Value) -> None:
+        """Add the products of `count` neighbours in a."""
         k, (_, vectors, lanes) = self.k, self.tile
         move = self.c.axes[-1].stride * self.rows.steps[-1]
         width = self.c.outer if self.c.diagonal else self.tile.width
@@ -403,7 +421,7 @@ class _Nest:
             weight = k.add(k.mul(k.affine([(tap, k.dim(count))], r), k.const(width, "i64")), column)
             b = [k.load(self.b, shifted(k, weight, u * lanes)) for u in range(vectors)]
             at = k.add(at, r)
-            for p in places:
+            for p in range(self.tile.places):
                 here = shifted(k, at, p * move)
                 sums.add(p, [k.load(self.a, shifted(k, here, u * lanes * self.c.diagonal)) for u in range(vectors)], b)
 

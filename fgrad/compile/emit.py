@@ -30,7 +30,7 @@ from .expressions import NAN_MET, Expressions
 from .forms import Form, linear
 from .fuse import Kernel as Fused
 from .fuse import Root
-from .nests import Accumulator, Builder, Kernel, Value
+from .nests import STATIC, Accumulator, Builder, Kernel, Value
 from .points import Node
 from .scalars import FLOATS, dtype_of, size_of
 
@@ -141,10 +141,37 @@ class Emitter(Expressions):
         high = k.op("min", k.add(low, k.dim(grain, "grain")), k.dim(n, "rows"))
         if not rows:
             self.row((low, high))
-            return
-        with k.serial(low, high) as r:
-            self.row_variables(rows, r)
-            self.row()
+        elif self.narrow():
+            self.lanes_down(low, high)
+        else:
+            with k.serial(low, high) as r:
+                self.row_variables(rows, r)
+                self.row()
+
+    def narrow(self) -> bool:
+        """Whether rows are so short that all sums over columns stay in registers, and nothing else is asked of them."""
+        plain = all(r.kind in ("full", "columns") and self.real(r.node).number not in self.doubtful for r in self.roots)
+        return plain and len(self.column_groups) == 1 and self.count(self.column_groups) <= STATIC
+
+    def lanes_down(self, low: Value, high: Value) -> None:
+        """Each lane goes down a column of the chunk."""
+        k, (columns,) = self.k, self.column_groups
+        with k.vector(k.const(0, "i64"), k.dim(self.extent(columns), "columns")) as c:
+            self.vars[columns[-1]] = c
+            sums = {}
+            for r in self.partial:
+                op, type = logical(r.op or "", r.node.type), r.node.type
+                sums[r] = k.accumulator(op, k.const(identity(op, type), type))
+            with k.serial(low, high) as row:
+                self.row_variables(self.row_groups, row)
+                values = [self.value(r.node) for r in self.roots]  # all reads before the first write
+                for r, value in zip(self.roots, values, strict=True):
+                    if r in sums:
+                        k.update(sums[r], value)
+                    else:
+                        self.store(r, value)
+            for r, total in sums.items():
+                k.store(self.buffer(self.partial[r], total.type, "out"), k.add(self.first, c), k.read(total))
 
     def rows_in_lanes(self, stack: ExitStack) -> None:
         """Each lane has a row of its own."""
@@ -338,6 +365,7 @@ class Emitter(Expressions):
             self.partial[r] = r.var if count == 1 else Temporary(r.node.type, count * width)
         if columns:
             self.first = k.mul(chunk, k.dim(width, "columns"))
+        if columns and not self.narrow():
             with k.vector(k.const(0, "i64"), k.dim(width, "columns")) as c:
                 for r in columns:
                     neutral = k.const(identity(r.op or "", r.node.type), r.node.type)

@@ -107,6 +107,15 @@ def differing_signatures() -> list[str]:
     return differing
 
 
+def _opened(path: str) -> ctypes.CDLL:
+    """A shared library, opened without the GIL, which ctypes would hold for the milliseconds that it takes."""
+    if sys.platform == "win32":
+        return ctypes.CDLL(path)
+    dlopen = ctypes.CDLL(None).dlopen
+    dlopen.restype, dlopen.argtypes = c_void_p, (c_char_p, c_int)
+    return ctypes.CDLL(path, handle=dlopen(os.fsencode(path), os.RTLD_LAZY))  # no handle: ctypes tries, and says why
+
+
 class _Library:
     """The shared library, initialised, and what it says about this machine; one per process, kept for good."""
 
@@ -118,7 +127,7 @@ class _Library:
             raise CompileError(message(what, got=f"{', '.join(differing)}: changed", do="install llvmlite 0.50"))
         names = {"darwin": "libllvmlite.dylib", "win32": "llvmlite.dll"}
         path = os.path.join(os.path.dirname(llvmlite.__file__), "binding", names.get(sys.platform, "libllvmlite.so"))
-        library = ctypes.CDLL(path)
+        library = _opened(path)
         self.call: dict[str, Any] = {}
         for name, (result, arguments) in _SIGNATURES.items():
             function = self.call[name] = library["LLVMPY_" + name]

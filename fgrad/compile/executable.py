@@ -6,30 +6,27 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from ..core.builder import resting_collector
-from ..core.errors import FgradError, OutOfBoundsError, message
+from ..core.effects import KEPT, Effect
+from ..core.errors import FgradError, OutOfBoundsError, describe_site, message, relocate
 from ..core.ir import Eqn, Jaxpr
-from ..regions.call import execute, inlined
-from . import callbacks, code, factorizations, lapack, library
+from ..primitives.index import out_of_bounds
+from ..regions.call import execute, plainly
+from ..regions.callbacks import journaled
+from . import callbacks, code, factorizations, lapack
 from .engine import CompileError
 from .expressions import NAN_MET, NEAR, TOO_FAR
 from .native.program import NativeProgram, Output, Program
-from .plan import NOWHERE, Plan, plan
-from .uniform import with_uniform_constants
+from .plan import Item, Plan, slots_of
+from .planner import PREPARATION, Planner
+from .small_programs import raising
 
 BACKENDS = ("native", "numba", "interpreter")
-
-
-# What becomes of a program, behind the rewrites, before it is planned
-PREPARATION: list[tuple[str, Callable[[Jaxpr], Jaxpr]]] = [
-    ("calls in place", inlined),
-    ("uniform constants", with_uniform_constants),
-]
 
 
 class KernelWarning(RuntimeWarning):
@@ -39,10 +36,9 @@ class KernelWarning(RuntimeWarning):
 class ProgramFailure(FgradError, RuntimeError):
     """A program stopped: `status` and `details` as the native code left them; `item` is where."""
 
-    def __init__(self, text: str, status: int, item: Any):
+    def __init__(self, text: str, status: int, item: Any, details: tuple[int, int]):
         super().__init__(text)
-        self.status = status
-        self.item = item
+        self.status, self.item, self.details = status, item, details
 
 
 class Mistrust(Exception):
@@ -57,16 +53,20 @@ class Executable:
 
     def __init__(self, jaxpr: Jaxpr, donated: Sequence[int] = (), backend: str = "native"):
         self.backend = backend
-        self.jaxpr = jaxpr
+        self.jaxpr = self.source = jaxpr
         for _, rewrite in PREPARATION:
             self.jaxpr = rewrite(self.jaxpr)
         self.donated = tuple(donated)
+        # Whether it does something that may not be done again by a second run: `run` sees to that, native dispatch not.
+        self.kept = bool(self.jaxpr.effects & KEPT)
         self.keep: list[Any] = []  # callbacks, for as long as the program lives
+        self.items: list[Item] = []  # of all plans there were, by the numbers of failures
         self.times: dict[str, float] = {}
         # Whether zeros that annihilate infinities are left out until one would be needed. Not where memory of arguments
         # is written: the program could not be run again.
         self.trusting = not donated
         self.lock = threading.Lock()
+        self.ran = False  # whether it was called before: see `dispatched`
         with resting_collector():
             self.prepare(frozenset())
 
@@ -74,9 +74,10 @@ class Executable:
         """Plan, compile and fill the table; equations whose origin is refused become NumPy calls."""
         start = time.perf_counter()
         self.refused = refused
-        self.plan: Plan = planned(self.jaxpr, self.donated, self.keep, refused, self.trusting)
+        self.planner = Planner(refused, self.trusting, self.keep, self.items)
+        self.plan: Plan = self.planner.program(self.jaxpr, self.donated)
         middle = time.perf_counter()
-        items = self.plan.items
+        items = [item for plan in self.plan.walk() for item in plan.items]
         try:
             address = code.addresses(
                 [i.kernel for i in items if i.kernel], [f for i in items for f in i.native], self.backend
@@ -101,65 +102,53 @@ class Executable:
             raise error
         names = ", ".join(sorted({e.primitive.name for e in bad}))
         site = next((s for e in bad if (s := self.site(e)) is not None), None)
-        where = f" at {site}" if site is not None else ""
+        where = f" at {describe_site(site)}" if site is not None else ""
         text = f"a kernel could not be compiled; its equations ({names}{where}) run as NumPy calls"
         warnings.warn(message(text, got=str(error).split("\n")[0], do="report it, please"), KernelWarning, stacklevel=6)
         self.prepare(refused | {id(e) for e in bad})
 
     def site(self, e: Eqn) -> Any:
         """The user's line that recorded an equation."""
-        return self.jaxpr.sites[e.origin] if 0 <= e.origin < len(self.jaxpr.sites) else None
+        sites = next((p.jaxpr.sites for p in self.plan.walk() if e in p.jaxpr.eqns), ())
+        return sites[e.origin] if 0 <= e.origin < len(sites) else None
 
     def table(self, address: Any) -> Program:
         """The native program: one slot for each place in memory."""
         plan = self.plan
         slots: dict[Any, int] = {}
-        temporaries: list[tuple[int, int]] = []
-        constants: list[tuple[int, np.ndarray]] = []
-        inputs = [-1] * len(plan.inputs)
-        outputs = [-1] * len(plan.jaxpr.outputs)
-
-        def slot(v: Any) -> int:
-            place = plan.places.get(plan.base(v), NOWHERE)
-            assert place is not NOWHERE or not v.type.size
-            key = plan.memory(v)
-            found = slots.get(key)
-            if found is None:
-                found = slots[key] = len(slots)
-                kind, number = key
-                if kind == "arena":
-                    temporaries.append((found, number))
-                elif kind == "constant":
-                    constants.append((found, np.require(plan.constants[number], None, ["C", "A"])))
-                elif kind == "input":
-                    inputs[number] = found
-            if place.kind == "output":
-                outputs[place.number] = found
-            return found
-
+        slot = slots_of(plan, lambda key: slots.setdefault(key, len(slots)))
         thunks = [item.thunk(slot, address) for item in plan.items]
         results = []
-        for i, a in enumerate(plan.jaxpr.outputs):
-            if outputs[i] < 0:  # of no elements
-                outputs[i] = len(slots)
-                slots["output", i] = outputs[i]
-            results.append(Output(outputs[i], a.type.dtype, a.type.shape, plan.donated_to.get(i, -1)))
-        return Program(thunks, len(slots), plan.arena_bytes, temporaries, constants, inputs, results)
+        for i, v in enumerate(plan.results):
+            results.append(Output(slot(v), v.type.dtype, v.type.shape, plan.donated_to.get(i, -1)))
+        temporaries = [(found, number) for (kind, number), found in slots.items() if kind == "arena"]
+        constants = [
+            (found, np.require(plan.constants[number], None, ["C", "A"]))
+            for (kind, number), found in slots.items()
+            if kind == "constant"
+        ]
+        inputs = [slots.get(("input", i), -1) for i in range(len(plan.inputs))]
+        return Program(thunks, len(slots), plan.arena_bytes, temporaries, constants, inputs, results, plan.start)
 
-    def run(self, leaves: Sequence[Any]) -> list[Any]:
-        """Run on arrays of the right types, contiguous and aligned."""
-        results, words = self.program.run(leaves)
-        if words[0]:
-            try:
-                self.failed(*words)
-            except Mistrust:
-                return self.run(leaves)
-        return results
+    def run(self, jaxpr: Jaxpr, leaves: Sequence[Any]) -> list[Any]:
+        """Run on arrays of the right types, contiguous and aligned; `jaxpr`: see `explain`."""
+        with journaled() as again:
+            while True:
+                results, words = self.program.run(leaves)
+                if not words[0]:
+                    return results
+                again()
+                try:
+                    self.failed(*words)
+                except Mistrust:
+                    continue
+                except ProgramFailure as failure:
+                    self.explain(jaxpr, leaves, failure)
 
     def mistrust(self, reason: int) -> None:
         """Plan again: with zeros that annihilate infinities, or with NumPy's sines."""
         with self.lock:
-            far = {id(e) for e in self.jaxpr.eqns if e.primitive.name in NEAR} if reason == TOO_FAR else set()
+            far = far_reaching(self.plan) if reason == TOO_FAR else set()
             if far - self.refused or (reason == NAN_MET and self.trusting):
                 self.trusting &= reason != NAN_MET
                 with resting_collector():
@@ -170,37 +159,58 @@ class Executable:
         if status == 1 and b in (NAN_MET, TOO_FAR) and not self.donated:
             self.mistrust(b)
             raise Mistrust
-        item = self.plan.items[thunk]
+        item = self.items[thunk]
         if status == 1 and b == TOO_FAR:
             what = "sin, cos or tan of an argument beyond 2**46 in a program that may overwrite its arguments"
-            raise ProgramFailure(message(what, do="do not donate arguments to it"), status, item)
+            raise ProgramFailure(message(what, do="do not donate arguments to it"), status, item, (a, b))
         if status == 2:
             error = callbacks.PENDING.pop(threading.get_ident())
-            if not isinstance(error, OutOfBoundsError) or self.plan.donated_to:
+            if not isinstance(error, OutOfBoundsError) or getattr(error, "located", False) or self.plan.donated_to:
                 raise error
         if status == lapack.FAILED:
             raise factorizations.failure(item.eqn.primitive.name, a)
-        raise ProgramFailure(f"item {thunk} ({item.text}) failed with status {status} ({a}, {b})", status, item)
+        text = f"item {thunk} ({item.text}) failed with status {status} ({a}, {b})"
+        raise ProgramFailure(text, status, item, (a, b))
 
     def explain(self, jaxpr: Jaxpr, leaves: Sequence[Any], failure: ProgramFailure) -> NoReturn:
         """Raise the error of a failed program as NumPy calls give it, with the user's line.
 
         `jaxpr` is the caller's own, of which this may be an equal one.
         """
+        error = self.outside(failure) if jaxpr is self.source else None
+        if error is not None:
+            raise error from None
         if not self.plan.donated_to:
-            execute(jaxpr, leaves)
+            with plainly():
+                execute(jaxpr, leaves)
         raise failure from None
 
+    def outside(self, failure: ProgramFailure) -> OutOfBoundsError | None:
+        """The error of an index in a loop, of which NumPy calls would have to repeat all runs; None: not certain."""
+        item, (index, size) = failure.item, failure.details
+        plan = next((p for p in self.plan.walk() if item in p.items), self.plan)
+        whole = item.kernel is not None and item.eqn is not None and item.eqn.primitive.region  # a loop in a kernel
+        if failure.status != 1 or (plan is self.plan and not whole) or plan in self.planner.shared:
+            return None
+        if whole:
+            found = list(raising(item.eqn))
+        else:
+            eqns = [item.eqn] if item.step is None else item.step.equations()
+            found = [(e, self.site(e)) for e in eqns if e is not None and Effect.RAISES in e.effects]
+        axes = [a for e, _ in found for a in e.params.get("axes", ()) if e.inputs[0].type.shape[a] == size]
+        if len(found) != 1 or len(axes) != 1 or found[0][0].primitive.region:
+            return None
+        e, site = found[0]
+        error = out_of_bounds(index, axes[0], e.inputs[0].type)
+        relocate(error, site)
+        return error
 
-def planned(
-    jaxpr: Jaxpr,
-    donated: Sequence[int],
-    keep: list[Any],
-    refused: frozenset[int] = frozenset(),
-    trusting: bool = False,
-) -> Plan:
-    """The plan of a prepared program; `keep` takes what must live as long as what is made of it."""
-    return plan(jaxpr, donated, library.strided, lambda e, f: library.call_items(e, f, keep), refused, trusting)
+
+def far_reaching(plan: Plan) -> set[int]:
+    """The ids of equations that may have left the reach of their formulas; of loops, where a kernel is all of one."""
+    found = {id(e) for p in plan.walk() for e in p.jaxpr.eqns if e.primitive.name in NEAR}
+    loops = [i.eqn for p in plan.walk() for i in p.items if i.kernel and i.eqn and i.eqn.primitive.region]
+    return found | {id(e) for e in loops}
 
 
 _KNOWN: dict[Any, Executable] = {}

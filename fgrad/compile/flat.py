@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ..core.ir import Jaxpr
 from ..core.types import WEAK
 from ..regions.call import executor, memo
-from .executable import Executable, Mistrust, ProgramFailure, executable_of
-from .native.entry import Dispatcher, Entry
-from .native.library import MISS
+from .dispatched import Dispatched
+from .executable import Executable, ProgramFailure, executable_of
+from .native.entry import Entry
 from .native.specs import Array, Number, Result, Scalar, Spec, Tuple
 
 
@@ -40,40 +41,36 @@ def arrays(leaves: Sequence[Any]) -> list[Any]:
     return out
 
 
-class FlatCall:
+class FlatCall(Dispatched):
     """A closed program as a function of its operands that returns the tuple of its outputs."""
 
     def __init__(self, jaxpr: Jaxpr):
+        super().__init__()
         self.jaxpr = jaxpr
         self.executable: Executable = executable_of(jaxpr)
-        self.dispatcher = Dispatcher()
 
-    def __call__(self, xs: Sequence[Any]) -> tuple[Any, ...]:
-        try:
-            outs = self.dispatcher.function(*xs)
-        except Mistrust:
-            self.dispatcher.clear()  # of the program that is planned anew
-            outs = MISS
-        except ProgramFailure as failure:
-            self.executable.explain(self.jaxpr, arrays(xs), failure)
-        return self.miss(xs) if outs is MISS else outs
-
-    def miss(self, xs: Sequence[Any]) -> tuple[Any, ...]:
+    def miss(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """A call with operands of kinds not seen before."""
-        specs = [argument_leaf(i, x) for i, x in enumerate(xs)]
-        if None not in specs:
-            results = Tuple(tuple([Result(i) for i in range(len(self.jaxpr.outputs))]))
-            executable = self.executable
-            self.dispatcher.add(Entry(specs, {}, executable.program, results, executable.failed))  # type: ignore[arg-type]
-        try:
-            return tuple(self.executable.run(arrays(xs)))
-        except ProgramFailure as failure:
-            self.executable.explain(self.jaxpr, arrays(xs), failure)
+        self.enter(self.executable, partial(self.entry, args))
+        return tuple(self.executable.run(self.jaxpr, arrays(args)))
+
+    def explain(self, failure: ProgramFailure, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+        """Raise the error as NumPy calls give it."""
+        self.executable.explain(self.jaxpr, arrays(args), failure)
+
+    def entry(self, xs: Sequence[Any], known: set[Any]) -> Entry | None:
+        """The entry for operands of these kinds."""
+        specs = tuple([argument_leaf(i, x) for i, x in enumerate(xs)])
+        if None in specs or specs in known or self.executable.kept:
+            return None
+        known.add(specs)
+        results = Tuple(tuple([Result(i) for i in range(len(self.jaxpr.outputs))]))
+        return Entry(specs, {}, self.executable.program, results, self.executable.failed)  # type: ignore[arg-type]
 
 
 def run_compiled(jaxpr: Jaxpr, xs: Sequence[Any]) -> tuple[Any, ...]:
     """Run a closed program, compiled at its first call."""
-    return memo(jaxpr, "compiled", lambda: FlatCall(jaxpr))(xs)
+    return memo(jaxpr, "compiled", lambda: FlatCall(jaxpr))(*xs)
 
 
 executor.run = run_compiled

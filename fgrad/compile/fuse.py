@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+from ..core.effects import KEPT, Effect
 from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.primitive import registry
 from ..core.types import shaped
@@ -235,6 +236,8 @@ class Fuser:
         self.strided = strided
         self.inside = {id(e) for e in self.eqns if self.supported(e)}
         self.defs: dict[Var, Eqn] = {v: e for e in self.eqns if self.native(e) for v in e.outputs}
+        # Calls that are seen from outside: what may raise in front of one is done before it, what follows after it.
+        self.marks = {id(e) for e in self.eqns if not self.native(e) and e.effects & KEPT}
         self.realized: set[Var] = set()
         self.uniform: set[Var] = set()
         self.aliases: dict[Var, Var] = {}  # reshapes of what is in memory
@@ -344,7 +347,8 @@ class Fuser:
                 weight[v], depth[v] = w, d
                 if v in self.aliases:
                     continue
-                if reduces or v in needed or w > HEAVY or d > DEEP or self.costly(v, w):
+                fails = bool(self.marks) and Effect.RAISES in e.effects
+                if reduces or fails or v in needed or w > HEAVY or d > DEEP or self.costly(v, w):
                     self.realized.add(v)
                     weight[v] = depth[v] = 0
 
@@ -486,6 +490,8 @@ class Fuser:
     def call(self, e: Eqn) -> None:
         for v in e.outputs:
             self.position[v] = len(self.steps)
+        if id(e) in self.marks:
+            self.kernels.clear()  # which take no more
         self.steps.append(Call(e, len(self.steps)))
 
 

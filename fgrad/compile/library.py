@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..core.effects import STAGED
 from ..core.ir import Eqn, Literal, Var
 from ..core.types import shaped
 from . import callbacks
 from .convolution import convolution_items
 from .dot import Layout, plan_dot
 from .emit import Launch
+from .few_rows import few_rows
 from .fuse import Fuser, View
+from .kernel_loops import kernel_loop_items
+from .loops import LOOPS, loop_items
 from .nests import Builder
 from .plan import Item, Thunk, copy_item, launch_item
 from .pooling import pooling_items
@@ -20,16 +24,24 @@ from .products import NAMES
 from .routines import routine_items
 from .scalars import type_name
 
+if TYPE_CHECKING:
+    from .planner import Planner
+
 
 def strided(e: Eqn) -> bool:
     """Whether a call reads its operands through strides: products of the dtypes that BLAS has."""
     return e.primitive.name == "dot_general" and e.outputs[0].type.dtype.str[1:] in NAMES
 
 
-def call_items(e: Eqn, fuser: Fuser, keep: list[Any]) -> list[Item]:
-    """The items of an equation that is no kernel's; `keep` takes what must live as long as the program."""
+def call_items(e: Eqn, fuser: Fuser, planner: Planner) -> list[Item]:
+    """The items of an equation that is no kernel's."""
     if not any(v.type.size for v in e.outputs) and not e.effects:
         return []
+    if e.primitive.name in LOOPS:
+        tabled = id(e) in planner.refused or e.effects & STAGED  # kernels call nobody
+        small = None if tabled else kernel_loop_items(e, planner.keep, planner.trusting)
+        return loop_items(e, planner) if small is None else small
+    keep = planner.keep
     if strided(e):
         items = product(e, fuser)
         if items is not None:
@@ -63,17 +75,21 @@ def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
         launch, copy = strided_copy(view, order)
         items.append(launch_item(launch))
         operands.append(copy)
+    p = plan.product
+    text = f"{p.m} x {p.k} x {p.n}" + (f", {p.count} times" if p.count > 1 else "")
+    launch = None if id(e) in fuser.refused else few_rows(p)
+    if launch is not None:
+        direct = launch_item(launch.renamed(dict(enumerate([*operands, out]))), eqn=e)
+        direct.text = f"gemm {text}: {launch.kernel.name}"
+        return [*items, direct]
     example = plan.thunk(0, 1, 2)
 
     def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
         made = plan.thunk(slot(operands[0]), slot(operands[1]), slot(out))
         return Thunk(address(made.function), made.operands, made.dims, made.extent, made.grain, made.cost)
 
-    p = plan.product
-    text = f"{example.function.name} {p.m} x {p.k} x {p.n}" + (f", {p.count} times" if p.count > 1 else "")
-    items.append(
-        Item(text, operands, [out], thunk, native=[example.function], cost=example.cost, flops=example.flops, eqn=e)
-    )
+    text, native = f"{example.function.name} {text}", [example.function]
+    items.append(Item(text, operands, [out], thunk, native=native, cost=example.cost, flops=example.flops, eqn=e))
     return items
 
 

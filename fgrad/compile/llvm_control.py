@@ -19,13 +19,18 @@ from collections.abc import Callable, Sequence
 from .llvm_lanes import Lanes, Source, as_number
 from .llvm_memory import Memory
 from .llvm_ops import lane_indices, register_type, write
-from .nests import Accumulator
+from .nests import Accumulator, Leave
 
 _RARELY = '!prof !{!"branch_weights", i32 1000, i32 1}'
 
 
 class Control(Memory):
     """Text with loops and branches."""
+
+    def __init__(self, vector_bytes: int):
+        super().__init__(vector_bytes)
+        # Of each loop around: the label behind it, and from where, with what state, it is left
+        self.exits: list[tuple[str, list[tuple[str, dict[Source, tuple[str, int]]]]]] = []
 
     def go(self, condition: str, usually: str, else_: str, rarely: bool = False) -> None:
         """Branch to one of two labels, to the second one hardly ever if so said."""
@@ -53,21 +58,22 @@ class Control(Memory):
 
     def repeat(
         self, hint: str, first: str, stop: str, step: int, sources: Sequence[Source], body: Callable[[str], None],
-        copies: int = 1,
+        copies: int = 1, leaves: bool = False,
     ) -> str:  # fmt: skip
         """body(i) for i = first, first + step, ... while i < stop; gives the i behind the last.
 
-        sources: what the body changes; copies: how many repetitions, if that is known, are worth a copy each.
+        sources: what the body changes; copies: how many repetitions, if that is known, are worth a copy each;
+        leaves: whether the body may leave the loop, in which case there is no i behind the last.
         """
         start, end = as_number(first), as_number(stop)
         trips = None if start is None or end is None else max(0, -((start - end) // step))
-        if start is not None and trips is not None and trips <= max(1, copies):
+        if start is not None and trips is not None and trips <= max(1, copies) and not leaves:
             for count in range(trips):
                 self.scoped(body, str(start + count * step))
             return str(start + trips * step)
         label, done, before = self.name(hint), self.name(f"{hint}.done"), self.here
         initial = dict(self.state)
-        if trips is None:
+        if not trips:
             some = self.put(f"icmp slt i64 {first}, {stop}", "some")
             self.go(some, label, done)
         else:
@@ -78,7 +84,9 @@ class Control(Memory):
         for source in sources:
             self.phi(source, [])
         names = [self.state[source][0] for source in sources]
+        self.exits.append((done, []))
         self.scoped(body, index)
+        _, left = self.exits.pop()
         # Frozen, it is no induction to LLVM: strength reduction, a third of all its work, leaves the loop alone.
         following = self.put(f"freeze i64 {self.put(f'add i64 {index}, {step}', f'{hint}.sum')}", f"{hint}.next")
         more = self.put(f"icmp slt i64 {following}, {stop}", "more")
@@ -89,11 +97,21 @@ class Control(Memory):
         for number, (source, name, sides) in enumerate(zip(sources, names, ends, strict=True), top + 1):
             self.lines[number] = f"  {name} = {self.meet(source, sides)}"
         self.begin_block(done)
-        if trips is not None:
+        if trips and not leaves:
             return following
         for source, sides in zip(sources, ends, strict=True):
-            self.phi(source, sides)
+            others = [(state[source][0], label) for label, state in left]
+            self.phi(source, [*(sides[1:] if trips else sides), *others])
+        if leaves:
+            return ""
         return self.put(f"phi i64 [ {first}, %{before} ], [ {following}, %{latch} ]", f"{hint}.end")
+
+    def leave(self, statement: Leave) -> None:
+        """Go behind the innermost loop if the condition fails."""
+        on, (done, left) = self.name("on"), self.exits[-1]
+        left.append((self.here, dict(self.state)))
+        self.go(self.scalar(statement.holds), on, done)
+        self.begin_block(on)
 
     def at_most_once(
         self, hint: str, first: str, stop: str, sources: Sequence[Source], body: Callable[[str], None]

@@ -16,9 +16,12 @@ class Memory(Text):
     # ------------------------------------------------------------------------------------------------------ addresses
 
     def address(self, buffer: Buffer, index: str, hint: str) -> str:
+        base = f"%{buffer.name}"
+        if buffer.mode == "records":
+            base = self.put(f"load ptr, ptr {base}, align 8", "records")
         if index == "0":
-            return f"%{buffer.name}"
-        return self.put(f"getelementptr {memory_type(buffer.type)}, ptr %{buffer.name}, i64 {index}", f"{hint}.at")
+            return base
+        return self.put(f"getelementptr {memory_type(buffer.type)}, ptr {base}, i64 {index}", f"{hint}.at")
 
     def nowhere(self) -> str:
         """Memory that masked lanes read and write instead of the buffer."""

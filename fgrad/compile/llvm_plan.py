@@ -1,4 +1,4 @@
-"""Which form a vector loop takes, decided by its body; and walks over statements."""
+"""Which form a vector loop takes, decided by its body; and what statements define, change or leave."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .nests import Accumulator, Assign, Block, Branch, Check, Loop, Store, Update, Value, Variable
+from .nests import Accumulator, Assign, Block, Branch, Check, Leave, Loop, Store, Update, Value, Variable
 from .scalars import FLOATS, MATH, size_of
+from .statements import statements
 
 _MATH_WORK = 40  # of a function, in operations
 _JOIN = 40  # least work of a body that is worth two forms of its loads and stores
@@ -21,7 +22,7 @@ class Plan(NamedTuple):
     lanes: of one register; unroll: registers at a time; masked: the rest is done under a mask, not one by one;
     faithful: something depends on what lanes beyond the end hold; joined: one copy of the body does whole vectors and
     the rest, with two forms of its loads and stores: of a large body, half the time to compile it; pieces: the rest, if
-    known, is done as 4 + 2 + 1 lanes, say: no masks (on some machines a masked store takes 15 cycles).
+    known, is done as 4 + 2 + 1 lanes, say: no masks (with AVX2 alone a masked store takes up to 15 cycles).
     """
 
     lanes: int
@@ -79,9 +80,10 @@ def plan(loop: Loop, vector_bytes: int, trips: int | None) -> Plan:
     masked = lanes <= 16 and vector_bytes >= 32 and size >= 4
     joined = masked and simple and work >= _JOIN
     unroll = 4 if sums and work <= 8 else 2 if work <= 32 or (joined and work <= _LARGE and min(sizes) >= 4) else 1
+    unroll = loop.unroll or unroll
     while trips is not None and unroll > 1 and lanes * unroll > trips:
         unroll //= 2
-    return Plan(lanes, unroll, masked, faithful, joined, work <= _PIECES)
+    return Plan(lanes, unroll, masked, faithful, joined, work <= _PIECES and vector_bytes < 64)
 
 
 def neighbours(index: Value, var: Value, varying: set[Value]) -> bool:
@@ -94,14 +96,6 @@ def neighbours(index: Value, var: Value, varying: set[Value]) -> bool:
     return index is var
 
 
-def statements(block: Block) -> Iterator[Any]:
-    """All statements, those of inner blocks too."""
-    for s in block.statements:
-        yield s
-        for inner in (s.body,) if isinstance(s, Loop) else (s.body, s.other) if isinstance(s, Branch) else ():
-            yield from statements(inner)
-
-
 def values(block: Block) -> Iterator[Value]:
     """All values in the order of the kernel's text."""
     for s in statements(block):
@@ -109,6 +103,14 @@ def values(block: Block) -> Iterator[Value]:
             yield s
         elif isinstance(s, Loop):
             yield s.var
+
+
+def leaves(body: Block) -> bool:
+    """Whether the body of a loop may leave it."""
+    branches = [s for s in body.statements if isinstance(s, Branch)]
+    return any(isinstance(s, Leave) for s in body.statements) or any(
+        leaves(side) for s in branches for side in (s.body, s.other)
+    )
 
 
 def changed(blocks: Sequence[Block], present: dict[Any, Any]) -> list[Accumulator | Variable]:

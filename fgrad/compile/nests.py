@@ -9,151 +9,63 @@
         store o[%1] = %4
 
 A kernel is a thunk function (see `native`): it gets operands, dims, and the part [begin, end) of its parallel axis.
-Values are immutable and in single-assignment form. A pure operation stands in the outermost block in which its operands
-are known, so loops contain only what depends on them. Loops are `serial` or `vector`: the iterations of a vector loop
-are independent but for accumulators, and are done in lanes by the renderers that can. There is at most one vector loop
-around any statement; it may hold serial loops. Extents up to 16 are constants, larger ones run-time dims, so that one
-kernel serves every batch size; its text is the key by which it is cached.
+Values are immutable and in single-assignment form. A pure operation stands in the outermost block in which its
+operands are known, so loops contain only what depends on them. Loops are `serial` or `vector`: the iterations of a
+vector loop are independent but for accumulators, and are done in lanes by the renderers that can. There is at most one
+vector loop around any statement; it may hold serial loops, which a condition may leave early where there are no lanes.
+Extents up to 16 are constants, larger ones run-time dims, so that one kernel serves every batch size; its text is the
+key by which it is cached.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
+from .native.language import Native
 from .scalars import FLOATS, INTEGERS, MATH, OPS, TYPES, dtype_of
+from .statements import (
+    Accumulator,
+    Assign,
+    Block,
+    Branch,
+    Buffer,
+    Check,
+    Grow,
+    Leave,
+    Loop,
+    Poll,
+    Store,
+    Update,
+    Value,
+    Variable,
+    show,
+)
+
+__all__ = [
+    "Accumulator",
+    "Assign",
+    "Block",
+    "Branch",
+    "Buffer",
+    "Builder",
+    "Check",
+    "Grow",
+    "Kernel",
+    "Leave",
+    "Loop",
+    "Poll",
+    "Store",
+    "Update",
+    "Value",
+    "Variable",
+    "show",
+]
 
 STATIC = 16  # largest extent that is a constant of the kernel
-VARYING = frozenset(["chunks", "grain"])
-
-
-class Value:
-    """The result of an operation: `op`, operands, type; `payload` is the constant, dim number, buffer, ... it needs."""
-
-    __slots__ = ("args", "block", "op", "payload", "type")
-
-    def __init__(self, op: str, args: Sequence[Value], type: str, payload: Any, block: Block):
-        self.op = op
-        self.args = tuple(args)
-        self.type = type
-        self.payload = payload
-        self.block = block
-
-
-class Buffer:
-    """An operand, or scratch memory of a fixed number of elements that lives as long as a call of the kernel.
-
-    mode: "in" is only read; "out" is written (and may be read again); "scratch".
-    """
-
-    __slots__ = ("length", "mode", "number", "type")
-
-    def __init__(self, type: str, mode: str, number: int, length: int = 0):
-        self.type = type
-        self.mode = mode
-        self.number = number
-        self.length = length
-
-    @property
-    def name(self) -> str:
-        return f"{'s' if self.mode == 'scratch' else 'p'}{self.number}"
-
-
-class Accumulator:
-    """A running `kind` (add, mul, max, min, and, or) of `type`, starting at `start`; updates may come in any order."""
-
-    __slots__ = ("block", "kind", "number", "start", "type")
-
-    def __init__(self, kind: str, type: str, start: Value, number: int, block: Block):
-        self.kind = kind
-        self.type = type
-        self.start = start
-        self.number = number
-        self.block = block
-
-
-class Variable:
-    """A scalar that serial loops assign to, for recurrences: not an accumulator, its order counts."""
-
-    __slots__ = ("block", "number", "start", "type")
-
-    def __init__(self, type: str, start: Value, number: int, block: Block):
-        self.type = type
-        self.start = start
-        self.number = number
-        self.block = block
-
-
-class Store:
-    """buffer[index] = value, where `mask` (if given) holds."""
-
-    __slots__ = ("buffer", "index", "mask", "value")
-
-    def __init__(self, buffer: Buffer, index: Value, value: Value, mask: Value | None):
-        self.buffer, self.index, self.value, self.mask = buffer, index, value, mask
-
-
-class Update:
-    """accumulator = accumulator <kind> value."""
-
-    __slots__ = ("accumulator", "value")
-
-    def __init__(self, accumulator: Accumulator, value: Value):
-        self.accumulator, self.value = accumulator, value
-
-
-class Assign:
-    """variable = value."""
-
-    __slots__ = ("value", "variable")
-
-    def __init__(self, variable: Variable, value: Value):
-        self.variable, self.value = variable, value
-
-
-class Check:
-    """Leave the kernel with status 1 unless `holds` (in every lane); `details` are two i64 for the message."""
-
-    __slots__ = ("details", "holds")
-
-    def __init__(self, holds: Value, details: tuple[Value, Value]):
-        self.holds, self.details = holds, details
-
-
-class Loop:
-    """for var in [start, stop): body. kind: "serial" or "vector"."""
-
-    __slots__ = ("body", "kind", "start", "stop", "var")
-
-    def __init__(self, kind: str, var: Value, start: Value, stop: Value, body: Block):
-        self.kind, self.var, self.start, self.stop, self.body = kind, var, start, stop, body
-
-
-class Branch:
-    """if condition: body, else: other. The condition is the same in all lanes."""
-
-    __slots__ = ("body", "condition", "other")
-
-    def __init__(self, condition: Value, body: Block, other: Block):
-        self.condition, self.body, self.other = condition, body, other
-
-
-class Block:
-    """Statements in order: Values, and the statement classes above."""
-
-    __slots__ = ("depth", "guard", "memo", "open", "parent", "statements")
-
-    def __init__(self, parent: Block | None, guard: bool = False):
-        self.parent = parent
-        self.depth: int = 0 if parent is None else parent.depth + 1
-        self.guard = guard  # what stands here may not be computed outside
-        self.statements: list[Any] = []
-        self.memo: dict[Any, Value] = {}
-        self.open = True
+VARYING = frozenset(["chunks", "grain", "lone border"])
 
 
 class Kernel:
@@ -197,7 +109,8 @@ class Builder:
         self.block = self.root
         self.buffers: list[Buffer] = []
         self.scratch_buffers: list[Buffer] = []
-        self.roles: list[tuple[int, str]] = []  # of the dims: value, role
+        self.roles: list[tuple[Any, str]] = []  # of the dims: value, role
+        self.checked: dict[Value, Block] = {}  # conditions, and where they were checked
         self._numbers = 0
         self.begin = Value("begin", (), "i64", None, self.root)
         self.end = Value("end", (), "i64", None, self.root)
@@ -210,10 +123,16 @@ class Builder:
         self.buffers.append(Buffer(type, mode, len(self.buffers)))
         return self.buffers[-1]
 
-    def scratch(self, type: str, length: int) -> Buffer:
-        """Memory of the kernel itself."""
-        self.scratch_buffers.append(Buffer(type, "scratch", len(self.scratch_buffers), length))
+    def scratch(self, type: str, length: int, grows: bool = False) -> Buffer:
+        """Memory of the kernel itself; what `grow` enlarges is on the stack only at first."""
+        mode = "records" if grows else "scratch"
+        self.scratch_buffers.append(Buffer(type, mode, len(self.scratch_buffers), length))
         return self.scratch_buffers[-1]
+
+    def grow(self, buffer: Buffer, used: Value, length: Value, function: Native) -> None:
+        """Make memory that grows hold `length` elements and keep the first `used`: `function` gives it."""
+        assert buffer.mode == "records"
+        self.block.statements.append(Grow(buffer, used, length, self.native(function)))
 
     def dim(self, n: int, role: str = "") -> Value:
         """An extent or offset: a constant if it is small, else a run-time value that all equal ones of a role share.
@@ -228,9 +147,15 @@ class Builder:
         return self._place("dim", (), "i64", self.roles.index((n, role)))
 
     @property
-    def dims(self) -> list[int]:
-        """Run-time values of the dims, for the caller."""
+    def dims(self) -> list[Any]:
+        """Run-time values of the dims, for the caller: numbers, and native functions, of which the address is meant."""
         return [n for n, _ in self.roles]
+
+    def native(self, function: Native) -> int:
+        """The dim that holds the address of a native function."""
+        if (function, "native") not in self.roles:
+            self.roles.append((function, "native"))
+        return self.roles.index((function, "native"))
 
     def const(self, value: Any, type: str) -> Value:
         """A constant."""
@@ -304,11 +229,16 @@ class Builder:
 
     # --------------------------------------------------------------------------------------------------------- memory
 
-    def load(self, buffer: Buffer, index: Value, mask: Value | None = None, other: Value | None = None) -> Value:
-        """buffer[index]; with a mask, `other` where it is false, and the memory there is not touched."""
+    def load(
+        self, buffer: Buffer, index: Value, mask: Value | None = None, other: Value | None = None, here: bool = False
+    ) -> Value:
+        """buffer[index]; with a mask, `other` where it is false, and the memory there is not touched.
+
+        here: not outside the present block, where nobody has checked the index.
+        """
         assert index.type == "i64" and (mask is None) == (other is None)
         args = (index,) if mask is None else (index, mask, other)
-        if buffer.mode == "in":
+        if buffer.mode == "in" and not here:
             return self._place("load", args, buffer.type, buffer, key=buffer.number)
         value = Value("load", args, buffer.type, buffer, self.block)
         self.block.statements.append(value)
@@ -321,27 +251,38 @@ class Builder:
 
     def check(self, holds: Value, *details: Value) -> None:
         """Fail with an index error unless `holds`."""
-        self.block.statements.append(Check(holds, (details[0], details[1])))
+        before = self.checked.get(holds)
+        if before is None or not before.open:  # else it has been checked already
+            self.checked[holds] = self.block
+            self.block.statements.append(Check(holds, (details[0], details[1])))
 
     # -------------------------------------------------------------------------------------------------------- control
 
     @contextmanager
-    def _loop(self, kind: str, start: Value, stop: Value) -> Iterator[Value]:
+    def _loop(self, kind: str, start: Value, stop: Value, unroll: int = 0) -> Iterator[Value]:
         outer = self.block
         body = self.block = Block(outer)
         var = Value("index", (), "i64", None, body)
         yield var
         self.block = outer
         body.open = False
-        outer.statements.append(Loop(kind, var, start, stop, body))
+        outer.statements.append(Loop(kind, var, start, stop, body, unroll))
 
     def serial(self, start: Value, stop: Value) -> Any:
         """with k.serial(start, stop) as i: ..."""
         return self._loop("serial", start, stop)
 
-    def vector(self, start: Value, stop: Value) -> Any:
-        """with k.vector(start, stop) as i: ...; iterations may run in any order and together."""
-        return self._loop("vector", start, stop)
+    def vector(self, start: Value, stop: Value, unroll: int = 0) -> Any:
+        """with k.vector(start, stop) as i: ...; iterations may run in any order and together. unroll: see `Loop`."""
+        return self._loop("vector", start, stop, unroll)
+
+    def leave(self, holds: Value) -> None:
+        """Leave the innermost loop, a serial one, unless `holds`."""
+        self.block.statements.append(Leave(holds))
+
+    def poll(self, function: Native) -> None:
+        """Leave the kernel with the status that `function(call)` gives, unless that is 0: a look for signals."""
+        self.block.statements.append(Poll(self.native(function)))
 
     @contextmanager
     def branch(self, condition: Value) -> Iterator[None]:
@@ -352,6 +293,17 @@ class Builder:
         self.block = outer
         body.open = False
         outer.statements.append(Branch(condition, body, Block(outer, guard=True)))
+
+    def either(self, condition: Value, body: Callable[[], None], other: Callable[[], None]) -> None:
+        """What `body` builds where the condition is true, what `other` builds elsewhere."""
+        outer, sides = self.block, []
+        for fill in (body, other):
+            side = self.block = Block(outer, guard=True)
+            fill()
+            self.block = outer
+            side.open = False
+            sides.append(side)
+        outer.statements.append(Branch(condition, *sides))
 
     def accumulator(self, kind: str, start: Value) -> Accumulator:
         """A running `kind`, from `start` on, to be updated in loops that are opened behind it."""
@@ -391,65 +343,3 @@ class Builder:
 
 def _is(value: Value, number: int) -> bool:
     return value.op == "const" and value.type in INTEGERS and int(value.payload) == number
-
-
-def show(kernel: Kernel) -> str:
-    """The text of a kernel, equal for equal kernels."""
-    names: dict[int, str] = {id(kernel.begin): "begin", id(kernel.end): "end"}
-
-    def name(v: Value) -> str:
-        return names.setdefault(id(v), f"%{len(names) - 2}")
-
-    buffers = ", ".join(f"{b.name}:{b.type} {b.mode}" for b in kernel.buffers)
-    lines = [f"({buffers}; {kernel.dims} dims)"]
-    lines += [f"  scratch {b.name}:{b.type}[{b.length}]" for b in kernel.scratch]
-
-    def put(block: Block, indent: str) -> None:
-        for s in block.statements:
-            put_statement(s, indent)
-
-    def put_statement(s: Any, indent: str) -> None:
-        say = lambda text: lines.append(indent + text)  # noqa: E731
-        if isinstance(s, Value):
-            say(f"{name(s)} = {_expression(s, name)}")
-        elif isinstance(s, Store):
-            mask = "" if s.mask is None else f" if {name(s.mask)}"
-            say(f"store {s.buffer.name}[{name(s.index)}] = {name(s.value)}{mask}")
-        elif isinstance(s, Loop):
-            var = name(s.var)
-            say(f"for {var} in {s.kind} [{name(s.start)}, {name(s.stop)}):")
-            put(s.body, indent + "  ")
-        elif isinstance(s, Branch):
-            say(f"if {name(s.condition)}:")
-            put(s.body, indent + "  ")
-            if s.other.statements:
-                say("else:")
-                put(s.other, indent + "  ")
-        elif isinstance(s, Accumulator):
-            say(f"acc{s.number} = {s.kind} from {name(s.start)}:{s.type}")
-        elif isinstance(s, Variable):
-            say(f"var{s.number} = {name(s.start)}:{s.type}")
-        elif isinstance(s, Update):
-            say(f"acc{s.accumulator.number} {s.accumulator.kind}= {name(s.value)}")
-        elif isinstance(s, Assign):
-            say(f"var{s.variable.number} := {name(s.value)}")
-        else:
-            say(f"check {name(s.holds)} ({name(s.details[0])}, {name(s.details[1])})")
-
-    put(kernel.body, "  ")
-    return "\n".join(lines)
-
-
-def _expression(v: Value, name: Any) -> str:
-    if v.op == "const":
-        exact = v.payload.item()
-        return f"const {exact.hex() if isinstance(exact, float) and exact != np.rint(exact) else exact}:{v.type}"
-    if v.op == "dim":
-        return f"dim {v.payload}"
-    if v.op == "load":
-        rest = "" if len(v.args) == 1 else f" if {name(v.args[1])} else {name(v.args[2])}"
-        return f"load {v.payload.name}[{name(v.args[0])}]{rest}"
-    if v.op == "read":
-        return f"read {'acc' if isinstance(v.payload, Accumulator) else 'var'}{v.payload.number}"
-    type = f":{v.type}" if v.op in ("cast", "bits") else ""
-    return f"{v.op} {' '.join(name(a) for a in v.args)}{type}"

@@ -42,7 +42,7 @@ def _compiled(kernel: Kernel) -> Any:
         operation, _, type = name.rpartition("_")
         if operation in MATH:
             names[name] = _function(operation, type)
-    names.update(pointer=machine.pointer, scratch=machine.scratch)
+    names.update({name: getattr(machine, name) for name in ("pointer", "scratch", "poll", "grow", "missing")})
     return numba.cfunc(machine.THUNK, nopython=True, error_model="numpy")(names[kernel.name])
 
 

@@ -57,6 +57,45 @@ def run_thunk(typingctx: Any, address: Any, call: Any, operands: Any, dims: Any,
     return types.int32(address, call, operands, dims, begin, end), generate
 
 
+@intrinsic
+def poll(typingctx: Any, address: Any, call: Any) -> Any:
+    """The status that the native function at an address gives for a call; of none at all, 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        status = cgutils.alloca_once_value(builder, ir.Constant(ir.IntType(32), 0))
+        with builder.if_then(builder.icmp_signed("!=", args[0], ir.Constant(args[0].type, 0)), likely=False):
+            kind = ir.FunctionType(ir.IntType(32), [args[1].type])
+            builder.store(builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]]), status)
+        return builder.load(status)
+
+    return types.int32(address, call), generate
+
+
+@intrinsic
+def grow(typingctx: Any, address: Any, call: Any, number: Any, memory: Any, used: Any, length: Any) -> Any:
+    """More memory from the native function at an address, with what is in use of the old."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        address, call, number, old, used, length = args
+        size = ir.Constant(ir.IntType(64), context.get_abi_sizeof(context.get_data_type(memory.dtype)))
+        raw, word = ir.IntType(8).as_pointer(), ir.IntType(64)
+        kind = ir.FunctionType(raw, [call.type, word, raw, word, word])
+        parts = [call, number, builder.bitcast(old, raw), builder.mul(used, size), builder.mul(length, size)]
+        return builder.bitcast(builder.call(builder.inttoptr(address, kind.as_pointer()), parts), old.type)
+
+    return memory(address, call, number, memory, used, length), generate
+
+
+@intrinsic
+def missing(typingctx: Any, memory: Any) -> Any:
+    """Whether there is no memory."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.icmp_unsigned("==", args[0], args[0].type(None))
+
+    return types.boolean(memory), generate
+
+
 @intrinsic(prefer_literal=True)
 def scratch(typingctx: Any, element: Any, length: Any) -> Any:
     """Memory on the stack for a constant number of elements."""

@@ -8,7 +8,7 @@ was not donated. What was decided for each write, and why, is kept for people to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,24 +17,16 @@ from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.types import ShapedArray, shaped
 from .blocks import emitter
 from .emit import Launch, Temporary
-from .fuse import Call, Fuser
 from .fuse import Kernel as Fused
 from .native.language import Native, load_i64, memcpy, native
+from .native.program import Thunk
+from .native.records import with_records
 from .nests import Kernel
+from .order import reads_first
+from .ranges import Ranges
 from .scalars import size_of
 
 ALIGN = 64  # bytes
-
-
-class Thunk(NamedTuple):
-    """A native call: see `native`."""
-
-    address: int
-    operands: tuple[int, ...]
-    dims: tuple[int, ...]
-    extent: int
-    grain: int
-    cost: float
 
 
 MakeThunk = Callable[[Callable[[Any], int], Callable[[Any], int]], Thunk]
@@ -45,12 +37,13 @@ class Item:
 
     `thunk(slot, address)` gives the Thunk, from the slot of each operand and the address of kernels (by name) and
     native functions. `overwrites`: pairs (read, written) that may share memory. `kernel`, `native`: its code.
-    `vanishes`: nothing is to be done where what it reads and what it writes are the same memory.
+    `vanishes`: nothing is to be done where what it reads and what it writes are the same memory. `inner`: the programs
+    of a loop.
     """
 
     __slots__ = (
-        *("cost", "eqn", "flops", "kernel", "native", "overwrites", "reads", "step", "text", "thunk", "vanishes"),
-        "writes",
+        *("cost", "eqn", "flops", "inner", "kernel", "native", "overwrites", "reads", "step", "text", "thunk"),
+        *("vanishes", "writes"),
     )
 
     def __init__(
@@ -67,10 +60,12 @@ class Item:
         eqn: Eqn | None = None,
         step: Fused | None = None,
         vanishes: bool = False,
+        inner: Sequence[Inner] = (),
     ):
         self.text, self.reads, self.writes, self.thunk = text, tuple(reads), tuple(writes), thunk
         self.overwrites, self.kernel, self.native = tuple(overwrites), kernel, tuple(native)
         self.cost, self.flops, self.eqn, self.step, self.vanishes = cost, flops, eqn, step, vanishes
+        self.inner = tuple(inner)
 
 
 def bytes_of(key: Any) -> int:
@@ -102,16 +97,37 @@ class Output(NamedTuple):
     donated: int
 
 
+class Inner(NamedTuple):
+    """A program inside a loop: what it is there, how often it is run (None: not known), what people call its ends."""
+
+    title: str
+    plan: Plan
+    times: int | None
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
 class Plan:
-    """Items in order, and the place of everything they touch."""
+    """Items in order, and the place of everything they touch.
+
+    `donated`: inputs whose memory may be used, and the outputs that may lie there. `start`: the number of its first
+    item among those of a program and of all its loops.
+    """
+
+    start = 0
 
     def __init__(
-        self, jaxpr: Jaxpr, steps: Sequence[Any], items: Sequence[Item], aliases: dict[Var, Var], donated: Sequence[int]
+        self,
+        jaxpr: Jaxpr,
+        steps: Sequence[Any],
+        items: Sequence[Item],
+        aliases: dict[Var, Var],
+        donated: Mapping[int, Container[int]],
     ):
         self.jaxpr = jaxpr
         self.steps = steps
-        self.items = list(items)
         self.aliases = aliases
+        self.items = reads_first(items, self.base)
         self.places: dict[Any, Place] = {}
         self.in_place: list[tuple[int, Any, Any]] = []  # number of an item, what it overwrites, by what
         self.copied: dict[int, str] = {}  # output: why it is a copy
@@ -126,7 +142,7 @@ class Plan:
             self.places[v] = place
         self.outputs()
         self.lifetimes()
-        self.share(frozenset(donated))
+        self.share(donated)
         self.arena()
         self.leave_out()
 
@@ -136,16 +152,24 @@ class Plan:
             v = self.aliases[v]
         return v
 
+    def walk(self) -> Iterator[Plan]:
+        """This plan, and those of the loops in it."""
+        yield self
+        for item in self.items:
+            for inner in item.inner:
+                yield from inner.plan.walk()
+
     def equations(self, names: Sequence[str]) -> list[Eqn]:
         """The equations in kernels of these names."""
-        items = [i for i in self.items if i.kernel is not None and i.kernel.name in names]
+        items = [i for p in self.walk() for i in p.items if i.kernel is not None and i.kernel.name in names]
         found = [e for i in items if i.step is not None for e in i.step.equations()]
         return found + [i.eqn for i in items if i.eqn is not None]
 
     def outputs(self) -> None:
-        """Give outputs their places; what cannot be written there at once is copied at the end."""
+        """Give outputs their places; what cannot be written there at once is copied: first, or at the end."""
         written = {v for item in self.items for v in item.writes}
         taken: set[Any] = set()
+        front: list[Item] = []
         for i, a in enumerate(self.jaxpr.outputs):
             place = Place("output", i, a.type.size * a.type.dtype.itemsize)
             if type(a) is Var and self.base(a) in written and self.base(a) not in taken:
@@ -167,7 +191,8 @@ class Plan:
                 kind = "" if found is None else found.kind
                 why = {"input": "an argument", "constant": "a captured array"}.get(kind, "returned twice")
             self.copied[i] = why
-            self.items.append(copy_item(source, target))
+            (self.items if self.base(source) in written else front).append(copy_item(source, target))
+        self.items[:0] = front
 
     def constant(self, array: np.ndarray) -> Var:
         """A variable for an array known now."""
@@ -187,9 +212,10 @@ class Plan:
             for v in item.reads:
                 self.last[self.base(v)] = number
 
-    def share(self, donated: frozenset[int]) -> None:
+    def share(self, donated: Mapping[int, Container[int]]) -> None:
         """Let items overwrite operands that die there; let outputs take the memory of donated inputs."""
         self.group: dict[Any, Any] = {}
+        self.donated = donated
         free = {i for i in donated if i < len(self.inputs)}
         for number, item in enumerate(self.items):
             used: set[Any] = set()
@@ -217,14 +243,27 @@ class Plan:
         for v, place in list(self.places.items()):
             if place.kind != "output" or place.number in self.donated_to:
                 continue
-            for i in sorted(free):
-                if self.fit(i, v) and self.last.get(self.inputs[i], -1) < start.get(self.root(v), -1):
-                    self.give(i, v)
-                    free.discard(i)
-                    break
+            root = self.root(v)
+            fitting = [i for i in sorted(free) if self.fit(i, v)]
+            over = [i for i in fitting if self.overwritten(self.inputs[i], root)]  # by what is written there first
+            dead = [i for i in fitting if self.last.get(self.inputs[i], -1) < start.get(root, -1)]
+            for i in [*over, *dead][:1]:
+                self.give(i, v)
+                free.discard(i)
+            if over:
+                self.in_place.append((start[root], self.inputs[over[0]], root))
         for i in sorted(free):
             type = self.inputs[i].type
             self.unused[i] = f"no result is a {type} that is written only when nothing reads it any more"
+
+    def overwritten(self, old: Any, new: Any) -> bool:
+        """Whether the item that writes `new` first may write it over `old`, which nothing reads any more."""
+        number = self.first.get(new, -1)
+        if number < 0 or self.last.get(old, -1) != number or bytes_of(old) != bytes_of(new):
+            return False
+        item = self.items[number]
+        reads = [self.base(v) for v in item.reads]
+        return reads.count(old) == 1 and any((self.base(a), self.base(b)) == (old, new) for a, b in item.overwrites)
 
     def output_of(self, v: Any) -> int | None:
         place = self.places.get(v)
@@ -233,7 +272,9 @@ class Plan:
     def fit(self, i: int, v: Any) -> bool:
         """Whether `v` is an output, seen as what input i is: the result is the very array that was given."""
         number = self.output_of(v)
-        return number is not None and self.jaxpr.outputs[number].type is self.inputs[i].type
+        if number is None or number not in self.donated[i]:
+            return False
+        return self.jaxpr.outputs[number].type is self.inputs[i].type
 
     def give(self, i: int, v: Any) -> None:
         number = self.output_of(v)
@@ -299,41 +340,14 @@ class Plan:
         self.last = {v: number[i] for v, i in self.last.items()}
 
 
-class Ranges:
-    """Free ranges of a growing address space; first fit."""
+def slots_of(plan: Plan, number: Callable[[tuple[str, int]], int]) -> Callable[[Any], int]:
+    """The function from what items touch to slots, of which each place in memory has one, by `number`."""
 
-    def __init__(self) -> None:
-        self.top = 0
-        self.free: list[tuple[int, int]] = []  # offset, length; by offset
+    def slot(v: Any) -> int:
+        assert plan.places.get(plan.base(v), NOWHERE) is not NOWHERE or not v.type.size
+        return number(plan.memory(v))
 
-    def take(self, size: int) -> int:
-        if not size:
-            return 0
-        for i, (offset, length) in enumerate(self.free):
-            if length >= size:
-                self.free[i : i + 1] = [(offset + size, length - size)] if length > size else []
-                return offset
-        if self.free and sum(self.free[-1]) == self.top:
-            offset, _ = self.free.pop()
-        else:
-            offset = self.top
-        self.top = offset + size
-        return offset
-
-    def put(self, offset: int, length: int) -> None:
-        if not length:
-            return
-        merged, before, behind = (offset, length), [], []
-        for o, n in self.free:
-            if o + n == merged[0]:
-                merged = (o, n + merged[1])
-            elif merged[0] + merged[1] == o:
-                merged = (merged[0], merged[1] + n)
-            elif o < merged[0]:
-                before.append((o, n))
-            else:
-                behind.append((o, n))
-        self.free = [*before, merged, *behind]
+    return slot
 
 
 @native("i32(i64 call, i64 operands, i64 dims, i64 begin, i64 end)")
@@ -350,13 +364,21 @@ def launch_item(launch: Launch, step: Fused | None = None, eqn: Eqn | None = Non
     reads = [a for a, b in zip(launch.operands, kernel.buffers, strict=True) if b.mode == "in"]
     writes = [a for a, b in zip(launch.operands, kernel.buffers, strict=True) if b.mode == "out"]
 
+    native = [d for d in launch.dims if isinstance(d, Native)]
+    grows = any(b.mode == "records" for b in kernel.scratch)
+
     def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
         operands = tuple([slot(a) for a in launch.operands])
-        return Thunk(address(kernel.name), operands, launch.dims, launch.extent, launch.grain, launch.cost)
+        dims = tuple([address(d) if isinstance(d, Native) else d for d in launch.dims]) if native else launch.dims
+        function = address(kernel.name)
+        if grows:
+            function, dims = address(with_records), (function, *dims)
+        return Thunk(function, operands, dims, launch.extent, launch.grain, launch.cost)
 
+    native += [with_records] if grows else []
     pairs = [(launch.operands[i], launch.operands[o]) for i, o in launch.overwrites]
     text = kernel.name if eqn is None else f"{kernel.name}: {eqn.primitive.name}"
-    return Item(text, reads, writes, thunk, pairs, kernel, cost=launch.cost, flops=launch.flops, eqn=eqn, step=step)
+    return Item(text, reads, writes, thunk, pairs, kernel, native, launch.cost, launch.flops, eqn, step)
 
 
 def copy_item(source: Any, target: Any, vanishes: bool = False) -> Item:
@@ -449,38 +471,3 @@ def signature(step: Fused, stored: Sequence[Var]) -> tuple[Any, list[Var]]:
         at = visit(r.node)
         flat.append((r.kind, r.op, at, name(r.var), r.var in kept, r.var.type.shape))
     return tuple(flat), variables
-
-
-def plan(
-    jaxpr: Jaxpr,
-    donated: Sequence[int],
-    strided: Callable[[Eqn], bool],
-    call_items: Callable[[Eqn, Fuser], list[Item]],
-    refused: frozenset[int] = frozenset(),
-    trusting: bool = False,
-) -> Plan:
-    """Plan a program.
-
-    `call_items(eqn, fuser)`: the items of an equation that is no kernel's. `refused`: ids of equations that are not to
-    be in kernels. `trusting`: see `Emitter`.
-    """
-    fuser = Fuser(jaxpr, strided, refused)
-    steps = fuser.run()
-    wanted: set[Any] = {a for a in jaxpr.outputs if type(a) is Var}
-    called: dict[int, list[Item]] = {}
-    for i, step in enumerate(steps):
-        if type(step) is Call:
-            called[i] = call_items(step.eqn, fuser)
-            wanted.update(v for item in called[i] for v in item.reads)
-        else:
-            wanted |= step.reads
-    wanted |= {base for v in list(wanted) if (base := fuser.base(v)) is not v}
-    items: list[Item] = []
-    for i, step in enumerate(steps):
-        if type(step) is Call:
-            items += called[i]
-        else:
-            stored = [r.var for r in step.roots if r.var in wanted]
-            if stored:
-                items += [launch_item(launch, step) for launch in launches(step, stored, trusting)]
-    return Plan(jaxpr, steps, items, fuser.aliases, donated)

@@ -31,9 +31,10 @@ class Incompatible(Exception):
 class Node:
     """One value of an expression.
 
-    kind: "const" (payload: NumPy scalar), "load" (variable, element number; args: mask), "index" (form), "rule"
-    (equation), "part" (number of the output of a rule with several), "op" (scalar operation), "bound" (axis size; args:
-    index, mask), "value" (variable that the kernel computes at the same index).
+    kind: "const" (payload: NumPy scalar), "size" (an i64 that follows from sizes; payload: int), "load" (variable,
+    element number; args: mask), "index" (form), "rule" (equation), "part" (number of an output of a rule with several),
+    "op" (scalar operation), "bound" (axis size; args: index, mask), "value" (variable that the kernel computes at the
+    same index).
     deps: bits of the domain's axes on which it depends.
     """
 
@@ -84,6 +85,11 @@ class Graph:
             self.nodes.append(found)
         return found
 
+    def finish(self) -> None:
+        """Forget what only building needs: thousands of tuples that the garbage collector would walk over."""
+        self.table.clear()
+        self.points.clear()
+
     def deps_of(self, form: Form) -> int:
         """Axes on which a form depends."""
         deps = 0
@@ -98,6 +104,10 @@ class Graph:
 
     def integer(self, value: int) -> Node:
         return self.const(np.int64(value), "i64")
+
+    def size(self, value: int) -> Node:
+        """An integer that another batch size may change."""
+        return self.node("size", (), value, "i64") if value else self.integer(0)
 
     def op(self, name: str, *args: Node, type: str) -> Node:
         return self.node("op", args, name, type)
@@ -230,7 +240,7 @@ class Graph:
         if last == 0:
             return ZERO
         s = self.position(self.at(start, (), None))
-        s = self.op("max", self.op("min", s, self.integer(last), type="i64"), self.integer(0), type="i64")
+        s = self.op("max", self.op("min", s, self.size(last), type="i64"), self.integer(0), type="i64")
         return Form(nodes=((s, 1),))
 
     def _dynamic_slice(self, e: Eqn, index: tuple[Form, ...], mask: Node | None) -> Node:
@@ -334,6 +344,6 @@ class Graph:
             smallest, largest = smallest + min(reach, 0), largest + max(reach, 0)
         exact = not form.nodes
         number = self.index(form)
-        above = None if exact and smallest >= low else self.op("ge", number, self.integer(low), type="bool")
-        below = None if exact and largest < high else self.op("lt", number, self.integer(high), type="bool")
+        above = None if exact and smallest >= low else self.op("ge", number, self.size(low), type="bool")
+        below = None if exact and largest < high else self.op("lt", number, self.size(high), type="bool")
         return self.both(above, below)

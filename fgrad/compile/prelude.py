@@ -22,7 +22,7 @@ import numpy as np
 __all__ = [
     *["boolean", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f32", "f64", "inf", "nan", "span", "scratch"],
     *["select", "maximum", "minimum", "quotient", "remainder", "fma", "sqrt", "floor", "ceil", "trunc", "rint"],
-    *["copysign", "popcount", "leading_zeros", "bits", "cast", "running_sum", "running_product"],
+    *["copysign", "popcount", "leading_zeros", "bits", "cast", "running_sum", "running_product", "grown"],
 ]
 
 boolean = np.bool_
@@ -40,6 +40,11 @@ def span(start: Any, stop: Any) -> Iterator[np.int64]:
 def scratch(type: Any, length: int) -> np.ndarray:
     """Memory for so many elements."""
     return np.empty(length, type)
+
+
+def grown(memory: np.ndarray, used: Any, length: Any) -> np.ndarray:
+    """Memory for `length` elements, the first `used` of which are those of the old."""
+    return np.concatenate([memory[:used], np.empty(length - used, memory.dtype)])
 
 
 def select(which: Any, a: Any, b: Any) -> Any:

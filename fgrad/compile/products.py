@@ -102,7 +102,7 @@ def product_call(product: Product, scaled: bool = False) -> ProductCall:
     >>> p = Product(np.dtype("f4"), 128, 512, 784, Matrix(0, 784), Matrix(0, 512), Matrix(0, 512))
     >>> call = product_call(p)
     >>> call.function.name, call.extent
-    ('gemm', 4)
+    ('gemm', 2)
     """
     product = by_vectors(product)
     size, parts = product.dtype.itemsize, 2 if product.dtype.kind == "c" else 1
@@ -167,6 +167,9 @@ def by_vectors(product: Product) -> Product:
 
 # Operations a nanosecond, and nanoseconds to pack or write an element, measured on an AVX2 core (AMD Zen 3, 3.5 GHz).
 RATES = {"f4": (98.0, 0.13), "f8": (46.0, 0.3), "c8": (94.0, 0.3), "c16": (45.0, 0.6)}
+# What a cut costs that leaves w rows, or w columns: this part of the time over w, as each panel packs the other operand
+# anew. Measured on an AVX-512 core (Intel Sapphire Rapids, 2.7 GHz); an AVX2 core loses about half of it.
+CUT = {"f4": (10.0, 11.0), "f8": (13.0, 24.0), "c8": (6.0, 4.0), "c16": (6.0, 4.0)}
 GEMM_CALL, GEMV_CALL = 100.0, 45.0  # nanoseconds
 GEMV_BYTES = 50.0  # a nanosecond, from the second-level cache
 
@@ -184,22 +187,23 @@ def _cost(product: Product) -> float:
 def panels(product: Product) -> tuple[int, int]:
     """Rows and columns of a panel: of 25 µs or more, at most 16, and so wide that the split costs little.
 
-    Every panel packs the other operand anew: that costs about 4/w of the time with w columns, 6/w with w rows. So two
-    panels may be 32 wide, more have 128 at least. Parts that are even for two threads come first.
+    Every panel packs the other operand anew (see CUT). Two panels may be 32 wide, more have 128 at least. Parts that
+    are even for two threads come first.
     """
     m, n = product.m, product.n
     limit = min(16 / max(1, product.count), _cost(product) / 25_000)
+    by_rows, by_columns = CUT[product.dtype.str[1:]]
     best, chosen = 1.0, (m, n)
     count = 2
     while count <= limit:
         for rows in (False, True):
-            side, unit, loss = (m, 4, 6) if rows else (n, 16, 4)
+            side, unit, loss = (m, 4, by_rows) if rows else (n, 16, by_columns)
             width = -(-side // (count * unit)) * unit
             if width >= side or width < (32 if count == 2 else 128):
                 continue
             busier = -(-side // width) + 1 >> 1  # panels of the busier of two threads
             time = busier * width / side * (1 if product.vector else 1 + loss / width)
-            if time <= best * 1.03:  # more panels serve more threads
+            if time <= best * 1.04:  # more panels serve more threads
                 best, chosen = min(time, best), (width, n) if rows else (m, width)
         count *= 2
     return max(1, chosen[0]), max(1, chosen[1])

@@ -38,9 +38,25 @@ from typing import Any
 from .llvm_control import Control
 from .llvm_lanes import Affine, Lanes, Source, as_number, flat
 from .llvm_ops import identity, literal, memory_type, register_type, spread
-from .llvm_plan import Plan, changed, plan, statements, values
-from .nests import Accumulator, Assign, Block, Branch, Check, Kernel, Loop, Store, Update, Value, Variable
-from .scalars import FLOATS, INTEGERS, MATH
+from .llvm_plan import Plan, changed, leaves, plan, values
+from .nests import (
+    Accumulator,
+    Assign,
+    Block,
+    Branch,
+    Check,
+    Grow,
+    Kernel,
+    Leave,
+    Loop,
+    Poll,
+    Store,
+    Update,
+    Value,
+    Variable,
+)
+from .scalars import FLOATS, INTEGERS, MATH, size_of
+from .statements import statements
 from .vecmath import formula
 
 _FEW = 8  # lanes of a second loop, where the rest is not done under a mask
@@ -108,7 +124,13 @@ class _Renderer(Control):
                 at = self.put(f"getelementptr ptr, ptr %operands, i64 {number}", f"{buffer.name}.slot")
             self.put(f"load ptr, ptr {at}, align 8", buffer.name)
         for buffer in kernel.scratch:
-            self.put(f"alloca [{buffer.length} x {memory_type(buffer.type)}], align 64", buffer.name)
+            memory = f"alloca [{buffer.length} x {memory_type(buffer.type)}], align 64"
+            if buffer.mode == "scratch":
+                self.put(memory, buffer.name)
+            else:
+                self.put("alloca ptr, align 8", buffer.name)
+                first = self.put(memory, f"{buffer.name}.first")
+                self.do(f"store ptr {first}, ptr %{buffer.name}, align 8")
         self.block(kernel.body)
         self.lines.append("  ret i32 0")
         comment = "\n".join(f"; {line}" for line in kernel.text.splitlines())
@@ -228,6 +250,35 @@ class _Renderer(Control):
         self.lines = lines
         self.begin_block(ok)
 
+    def poll(self, statement: Poll) -> None:
+        """Call a native function, if there is one; leave with its status unless that is 0."""
+        ask, on, fail = self.name("ask"), self.name("on"), self.name("stopped")
+        word = self.read_word("%dims", statement.dim, "function")
+        self.go(self.put(f"icmp ne i64 {word}, 0", "there"), ask, on, rarely=True)
+        self.begin_block(ask)
+        function = self.put(f"inttoptr i64 {word} to ptr", "function")
+        status = self.put(f"call i32 {function}(ptr %call)", "status")
+        self.go(self.put(f"icmp eq i32 {status}, 0", "fine"), on, fail, rarely=True)
+        self.failures += [f"{fail}:", f"  ret i32 {status}"]
+        self.begin_block(on)
+
+    def grow(self, statement: Grow) -> None:
+        """Ask a native function for more memory; leave if there is none."""
+        buffer = statement.buffer
+        size, on, fail = size_of(buffer.type), self.name("on"), self.name("full")
+        old = self.put(f"load ptr, ptr %{buffer.name}, align 8", "records")
+        used, wanted = (
+            self.integer("mul", self.scalar(v), str(size), hint="bytes") for v in (statement.used, statement.length)
+        )
+        word = self.read_word("%dims", statement.dim, "function")
+        function = self.put(f"inttoptr i64 {word} to ptr", "function")
+        arguments = f"ptr %call, i64 {buffer.number}, ptr {old}, i64 {used}, i64 {wanted}"
+        new = self.put(f"call ptr {function}({arguments})", "more")
+        self.do(f"store ptr {new}, ptr %{buffer.name}, align 8")
+        self.go(self.put(f"icmp ne ptr {new}, null", "there"), on, fail, rarely=True)
+        self.failures += [f"{fail}:", "  ret i32 -1"]
+        self.begin_block(on)
+
     # ------------------------------------------------------------------------------------------------------- control
 
     def branch(self, statement: Branch) -> None:
@@ -265,7 +316,7 @@ class _Renderer(Control):
             self.block(statement.body)
 
         copies = _UNROLLED // sum(1 for _ in statements(statement.body)) if statement.body.statements else 1
-        self.repeat(hint, start, stop, 1, sources, body, copies=copies)
+        self.repeat(hint, start, stop, 1, sources, body, copies, leaves(statement.body))
 
     def vector_loop(self, statement: Loop, start: str, stop: str, sources: Sequence[Source]) -> None:
         """Whole vectors, then the rest; accumulators as one partial result a lane, folded in a fixed order."""
@@ -393,4 +444,7 @@ _STATEMENTS: dict[type, Callable[[_Renderer, Any], None]] = {
     Variable: _Renderer.accumulator,
     Update: _Renderer.update,
     Assign: _Renderer.assign,
+    Grow: _Renderer.grow,
+    Leave: _Renderer.leave,
+    Poll: _Renderer.poll,
 }

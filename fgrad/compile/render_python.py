@@ -27,7 +27,23 @@ from typing import Any
 import numpy as np
 
 from . import prelude
-from .nests import Accumulator, Assign, Block, Branch, Buffer, Check, Kernel, Loop, Store, Update, Value, Variable
+from .nests import (
+    Accumulator,
+    Assign,
+    Block,
+    Branch,
+    Buffer,
+    Check,
+    Grow,
+    Kernel,
+    Leave,
+    Loop,
+    Poll,
+    Store,
+    Update,
+    Value,
+    Variable,
+)
 from .scalars import FLOATS, INTEGERS, MATH
 from .vecmath import formula
 
@@ -269,6 +285,13 @@ class _Writer:
             )
         elif isinstance(s, Assign):
             self.line(f"{_place(s.variable)} = {self.name(s.value)}")
+        elif isinstance(s, Leave):
+            self.line(f"if not {self.name(s.holds)}:")
+            self.line("    break")
+        elif isinstance(s, Poll):
+            self.poll(s)
+        elif isinstance(s, Grow):
+            self.grow(s)
         else:
             assert isinstance(s, Check)
             self.line(f"if not {self.name(s.holds)}:")
@@ -278,6 +301,25 @@ class _Writer:
                     self.line(f"call[2] = {first}")
                     self.line(f"call[3] = {second}")
                 self.line("return 1" if self.thunk else f"return 1, {first}, {second}")
+
+    def poll(self, s: Poll) -> None:
+        """A look for signals, which Python itself does well."""
+        if not self.thunk:
+            self.line("pass  # a look for signals")
+            return
+        self.line(f"status = poll(dims[{s.dim}], call)")
+        self.line("if status != 0:")
+        self.line("    return status")
+
+    def grow(self, s: Grow) -> None:
+        """More memory, with what is in use of the old."""
+        b, used, length = s.buffer, self.name(s.used), self.name(s.length)
+        if not self.thunk:
+            self.line(f"{b.name} = grown({b.name}, {used}, {length})")
+            return
+        self.line(f"{b.name} = grow(dims[{s.dim}], call, {b.number}, {b.name}, {used}, {length})")
+        self.line(f"if missing({b.name}):")
+        self.line("    return -1")
 
     # ---------------------------------------------------------------------------------------------------- expressions
 

@@ -96,7 +96,7 @@ def digits(k: Builder, number: Value, extents: Sequence[int]) -> list[Value]:
 def combined(k: Builder, op: str, a: Value, b: Value) -> Value:
     """One of the accumulations of `nests`, or a function, on numbers or booleans."""
     logical: dict[str, str] = {"add": "or", "max": "or", "mul": "and", "min": "and"}
-    return k.op(logical[op] if a.type == "bool" else op, a, b)
+    return k.op(logical.get(op, op) if a.type == "bool" else op, a, b)
 
 
 __all__ = ["Writer", "combined", "digits"]

@@ -6,7 +6,7 @@ import contextlib
 import threading
 
 from ..core.errors import FgradError
-from . import engine
+from . import cache, engine
 from .native.library import library
 
 _started = threading.Event()
@@ -24,5 +24,7 @@ def begin() -> None:
 
 def _load() -> None:
     with contextlib.suppress(FgradError, OSError):
+        engine.target()  # opens LLVM, without the GIL
         library()
-        engine.warm_up()
+        if not cache.counters.misses:  # else LLVM is warm already
+            engine.warm_up()

@@ -24,17 +24,18 @@ class Builder(Trace):
 
     `takes_all`: every operation on a traced operand of the same thread belongs to this builder, also one that reads
     only outer tracers (it might stand in a branch). Linear programs do not: what they read of outer values is computed
-    outside and captured, so no equation mixes primal and linear.
+    outside and captured, so no equation mixes primal and linear. `body`: the program is run by a loop or a branch.
     """
 
-    def __init__(self, name: str = "jit", *, takes_all: bool = True, sites: bool = True):
+    def __init__(self, name: str = "jit", *, takes_all: bool = True, sites: bool = True, body: bool = False):
         super().__init__()
         self.name = name
+        self.body = body
         self.takes_all = takes_all
         self.with_sites = sites
         self.records: list[tuple[Call, list[Atom], list[Var], int]] = []
         self.sites: list[Site | None] = []
-        self.captured: dict[int, tuple[Var, Any, Any]] = {}  # by id: what stands for it, its value, the object
+        self.captured: dict[Any, tuple[Var, Any, Any]] = {}  # what stands for a value, the value, the object
         self.snapshots: dict[int, tuple[Any, np.ndarray]] = {}
 
     def input(self, sig: Signature) -> Tracer:
@@ -69,9 +70,10 @@ class Builder(Trace):
         return self._capture(self.snapshot(x), aval)
 
     def _capture(self, x: Any, aval: ShapedArray) -> Var:
-        found = self.captured.get(id(x))
+        key = _which(x)
+        found = self.captured.get(key)
         if found is None:
-            found = self.captured[id(x)] = (Var(aval), fresh(x) if type(x) is Tracer else x, x)
+            found = self.captured[key] = (Var(aval), fresh(x) if type(x) is Tracer else x, x)
         return found[0]
 
     def snapshot(self, x: np.ndarray) -> np.ndarray:
@@ -207,9 +209,10 @@ def trace(
     *,
     takes_all: bool = True,
     sites: bool = True,
+    body: bool = False,
 ) -> tuple[Jaxpr, list[Signature]]:
     """Trace `f` (operands to a sequence of outputs) on abstract operands: its program and the outputs' signatures."""
-    builder = Builder(name, takes_all=takes_all, sites=sites)
+    builder = Builder(name, takes_all=takes_all, sites=sites, body=body)
     with building(builder):
         inputs = [builder.input(s) for s in sigs]
         given = [argument(fresh(x)) for x in inputs]  # in-place operators give these other values
@@ -227,3 +230,24 @@ def trace_internal(f: Callable[..., Sequence[Any]], sigs: Sequence[Signature]) -
 
 
 renderer.trace = trace_internal
+
+
+def sharing(jaxprs: Sequence[Jaxpr]) -> tuple[list[Jaxpr], list[Any]]:
+    """Closed programs with the same leading inputs for all values that any of them captured, and these values."""
+    values = {_which(c): c for jaxpr in jaxprs for c in jaxpr.consts}
+    return [_with_inputs_for(values, jaxpr) for jaxpr in jaxprs], list(values.values())
+
+
+def _which(c: Any) -> Any:
+    """What tells captured values apart: each program has handles of its own for traced ones."""
+    if type(c) is not Tracer:
+        return id(c)
+    return id(c.owner), id(c.value), c.slot if type(c.slot) is int else id(c.slot)
+
+
+def _with_inputs_for(values: dict[Any, Any], jaxpr: Jaxpr) -> Jaxpr:
+    if not values:
+        return jaxpr
+    mine = {_which(c): v for c, v in zip(jaxpr.consts, jaxpr.inputs, strict=False)}
+    captured = [mine.get(key) or Var(aval_of(signature(c))) for key, c in values.items()]
+    return Jaxpr([*captured, *jaxpr.inputs[len(jaxpr.consts) :]], jaxpr.eqns, jaxpr.outputs, (), jaxpr.sites)

@@ -6,9 +6,14 @@ from enum import Enum
 
 
 class Effect(Enum):
-    """RAISES may raise and dies with its value; DEBUG is kept; IO and COMM are kept in program order."""
+    """RAISES may raise and dies with its value; DEBUG is kept; IO and COMM are kept in program order.
+
+    CALLS runs a function of the user's that nothing is known of: at each run of the program, not while it is traced,
+    and once for each equation; like RAISES it dies with its value.
+    """
 
     RAISES = "raises"
+    CALLS = "calls"
     DEBUG = "debug"
     IO = "io"
     COMM = "comm"
@@ -19,3 +24,4 @@ NONE: Effects = frozenset()
 RAISES: Effects = frozenset({Effect.RAISES})
 ORDERED: Effects = frozenset({Effect.IO, Effect.COMM})
 KEPT: Effects = ORDERED | {Effect.DEBUG}
+STAGED: Effects = KEPT | {Effect.CALLS}  # never merged; recorded by a builder although no operand is traced

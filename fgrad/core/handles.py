@@ -271,11 +271,12 @@ def written(x: Tracer, call: Call, rest: Sequence[Any]) -> np.ndarray:
     write = call.derived.get("write")
     if write is None:
         write = call.derived["write"] = renderer.render_writing(call)
-    value = x.value
+    value: np.ndarray = x.value
     out = write(value, *rest)
     if out is value or (out.base is value and out.shape == value.shape and out.strides == value.strides):
-        return value
-    return np.array(out, order="C")  # the whole array was replaced, perhaps by what belongs to somebody else
+        return value  # type: ignore[no-any-return]
+    copy: np.ndarray = np.array(out, order="C")
+    return copy  # the whole array was replaced, perhaps by what belongs to somebody else
 
 
 _probe = Tracer(None, float, np.empty(1))

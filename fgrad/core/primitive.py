@@ -11,7 +11,7 @@ from typing import Any
 
 from .effects import NONE, Effects
 from .errors import LinearityError, MissingRuleError, message
-from .ir import Jaxpr
+from .ir import Eqn, Jaxpr
 from .types import ShapedArray
 
 
@@ -75,6 +75,10 @@ class Primitive:
     indexes: bool = False
     # Whether the kernel may return an operand or a view of one.
     aliases: bool = False
+    # Whether it is computed again rather than kept for a derivative, where that saves memory.
+    cheap: bool = False
+    # Whether its effects may be STAGED: a builder then records it although no operand is traced.
+    staged: bool = False
     # Whether it has one operand and only moves all its elements: the result may be memory of the operand.
     moves: bool = False
     # Whether it holds programs: see Region.
@@ -164,6 +168,7 @@ class Region(Primitive):
     """
 
     region = True
+    staged = True
 
     def jvp(self, tangents: Sequence[Any], *xs: Any, **params: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         """Outputs and their tangents."""
@@ -174,6 +179,21 @@ class Region(Primitive):
     ) -> tuple[Sequence[Any], Sequence[Any], Sequence[bool], Jaxpr]:
         """(outs, residuals, which outs are active, linear program: residuals, active tangents -> active tangents)."""
         raise self._missing("linearize")
+
+    def inside(self, **params: Any) -> Jaxpr | None:
+        """The program on all its operands that it runs, where it does nothing else; then that may stand in its place.
+
+        Once derivatives are taken and lanes are mapped: what it says of these is lost.
+        """
+        return None
+
+    def dependent(self, flags: Sequence[bool], **params: Any) -> Sequence[bool] | None:
+        """Which outputs depend on the operands with a flag; None: all."""
+        return None
+
+    def pruned(self, e: Eqn, flags: Sequence[bool]) -> Eqn:
+        """The equation without the outputs that have no flag, and without operands that the others do not need."""
+        return e
 
 
 class Registry:

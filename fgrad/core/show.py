@@ -19,12 +19,25 @@ def show(jaxpr: Jaxpr, indent: str = "") -> str:
     lines = [f"{indent}{{ {' '.join(map(names.typed, jaxpr.inputs))} ."]
     for e in jaxpr.eqns:
         lines.append(f"{indent}  {names.equation(e)}")
-        for key, body in e.params.items():
-            if hasattr(body, "eqns"):
-                lines.append(f"{indent}    {key}:")
+        for key, value in e.params.items():
+            for label, body in bodies(key, value):
+                lines.append(f"{indent}    {label}:")
                 lines.append(show(body, indent + "      "))
     lines.append(f"{indent}  in ({', '.join(map(names.atom, jaxpr.outputs))}) }}")
     return "\n".join(lines)
+
+
+def bodies(key: str, value: Any) -> list[tuple[str, Jaxpr]]:
+    """The programs in a param, each with a label for people."""
+    if hasattr(value, "eqns"):
+        return [(key, value)]
+    if not isinstance(value, tuple):
+        return []
+    named = dict(zip(getattr(value, "_fields", ()), value, strict=False))
+    plain = " ".join(f"{k}={_param(v)}" for k, v in named.items() if not bodies(k, v))
+    found = [(f"{key} {i}", v) for i, v in enumerate(value)] if not named else list(named.items())
+    inner = [pair for k, v in found for pair in bodies(k, v)]
+    return [(f"{key} {plain}", body) for _, body in inner] if named else inner
 
 
 class Names:
@@ -47,10 +60,10 @@ class Names:
 
     def equation(self, e: Eqn) -> str:
         """`b:float64[3] = sin a`, without the bodies of a region."""
-        plain = [f"{key}={_param(value)}" for key, value in e.params.items() if not hasattr(value, "eqns")]
+        plain = [f"{key}={_param(value)}" for key, value in e.params.items() if not bodies(key, value)]
         params = f"[{' '.join(plain)}]" if plain else ""
         left, right = " ".join(map(self.typed, e.outputs)), " ".join(map(self.atom, e.inputs))
-        return f"{left} = {e.primitive.name}{params} {right}".rstrip()
+        return f"{left + ' = ' if left else ''}{e.primitive.name}{params} {right}".rstrip()
 
 
 def _letters(n: int) -> str:

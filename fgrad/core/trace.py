@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .calls import LIMIT, Call
+from .effects import STAGED
 from .errors import ConcretizationError, FgradError, LeakedTracerError, Site, message
 from .ir import Eqn, Literal
 from .primitive import Linear, Primitive, binder, not_linear
@@ -50,6 +51,8 @@ class Trace:
     concrete = False
     # Whether it reads what it recorded after the call.
     outlives = False
+    # Whether it records what a loop or a branch will run.
+    body = False
     # The thread's builder and innermost trace when this one was opened.
     builder: Any = None
     outer: Any = None
@@ -228,6 +231,13 @@ _BRANCH = (
     "here: grad alone runs Python branches"
 )
 STATIC = "mark the argument static (static_argnums), or take the number from a shape"
+# the same remedies inside the functions given to loops and branches
+_IN_BODY = {
+    _BRANCH: "use fgrad.numpy.where(condition, a, b) or fgrad.lax.cond(condition, f, g, *operands): the function is "
+    "traced once, and runs with values that Python does not see",
+    STATIC: "take the number from a shape or from outside the function; array indices and the bounds of "
+    "fgrad.lax.fori_loop may be traced",
+}
 _FLOAT = (
     "keep it an array: fgrad.numpy and plain np functions (np.sin, np.exp, ...) work on it where math.sin and float() "
     "would drop its derivative; fgrad.lax.stop_gradient(x) makes a constant on purpose"
@@ -268,6 +278,8 @@ def _refuse(x: Tracer, what: str, do: str) -> NoReturn:
         x = x.owner.peek(x)
     trace = x.owner
     why = "its derivative would be lost" if peek(x) is not None else f"its value is not known while {trace.name} traces"
+    if trace.body:
+        do = _IN_BODY.get(do, do)
     raise ConcretizationError(message(f"{what} is not possible: {why}", got=f"a traced {x.aval}", do=do))
 
 
@@ -296,7 +308,10 @@ def leaked(x: Tracer) -> LeakedTracerError:
 
 
 def apply(call: Call, xs: Sequence[Any]) -> Any:
-    """Outputs of a call on any operands: NumPy where none is traced, else the innermost trace decides."""
+    """Outputs of a call on any operands: the innermost trace among theirs decides, NumPy where none is traced.
+
+    What is to happen at each run of a program is recorded by the builder even then.
+    """
     top = None
     for x in xs:
         if type(x) is Tracer:
@@ -306,7 +321,8 @@ def apply(call: Call, xs: Sequence[Any]) -> Any:
             if top is None or t.level > top.level:
                 top = t
     if top is None:
-        return call.run(*xs)
+        builder = state.builder if call.effects else None
+        return call.run(*xs) if builder is None or not call.effects & STAGED else builder.apply(call, xs)
     builder = state.builder
     if builder is not None and builder.level > top.level:
         top = builder
@@ -335,8 +351,11 @@ def bind(primitive: Primitive, xs: tuple[Any, ...], params: dict[str, Any]) -> A
         if type(x) is Tracer:
             break
     else:
-        outs = primitive.run(*xs, **params)
-        return outs[0] if len(outs) == 1 else tuple(outs)
+        if not (primitive.staged and state.builder is not None):
+            if primitive.region:  # compiled, where that is worth it
+                return primitive_call(primitive, tuple([aval_of(signature(x)) for x in xs]), params).run(*xs)
+            outs = primitive.run(*xs, **params)
+            return outs[0] if len(outs) == 1 else tuple(outs)
     return apply(primitive_call(primitive, tuple([aval_of(signature(x)) for x in xs]), params), xs)
 
 

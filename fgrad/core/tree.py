@@ -141,6 +141,11 @@ def leaves_with_path(tree: Any, is_leaf: IsLeaf = None) -> list[tuple[Path, Leaf
     return flatten_with_path(tree, is_leaf)[0]
 
 
+def path_of(treedef: Structure, i: int, skip: int = 0) -> str:
+    """Where leaf i stands in a structure, without the first `skip` steps, as `keystr` writes it."""
+    return keystr(_paths(treedef)[i][skip:])
+
+
 # Working on leaves
 
 

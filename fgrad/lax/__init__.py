@@ -9,6 +9,7 @@ np.float64(3.0)
 """
 
 from . import linalg
+from .branches import cond, switch
 from .convolution import (
     ConvDimensionNumbers,
     ConvGeneralDilatedDimensionNumbers,
@@ -97,6 +98,8 @@ from .elementwise import (
     tan,
     tanh,
 )
+from .loops import fori_loop, while_loop
+from .prefixes import associative_scan
 from .reductions import (
     DotDimensionNumbers,
     argmax,
@@ -117,6 +120,7 @@ from .reductions import (
     reduce_prod,
     reduce_sum,
 )
+from .scans import map, scan
 from .shapes import (
     broadcast,
     broadcast_in_dim,
@@ -147,6 +151,7 @@ from .slicing import (
     slice,
     slice_in_dim,
 )
+from .solvers import custom_linear_solve, custom_root
 from .sorting import (
     sort,
     sort_key_val,
@@ -167,6 +172,7 @@ __all__ = [
     "argmin",
     "asin",
     "asinh",
+    "associative_scan",
     "atan",
     "atan2",
     "atanh",
@@ -189,6 +195,7 @@ __all__ = [
     "collapse",
     "complex",
     "concatenate",
+    "cond",
     "conj",
     "conv",
     "conv_dimension_numbers",
@@ -203,6 +210,8 @@ __all__ = [
     "cummin",
     "cumprod",
     "cumsum",
+    "custom_linear_solve",
+    "custom_root",
     "digamma",
     "div",
     "dot",
@@ -222,6 +231,7 @@ __all__ = [
     "expand_dims",
     "expm1",
     "floor",
+    "fori_loop",
     "full",
     "full_like",
     "ge",
@@ -238,6 +248,7 @@ __all__ = [
     "log1p",
     "logistic",
     "lt",
+    "map",
     "max",
     "min",
     "mul",
@@ -265,6 +276,7 @@ __all__ = [
     "rev",
     "round",
     "rsqrt",
+    "scan",
     "select",
     "select_n",
     "shift_left",
@@ -283,19 +295,11 @@ __all__ = [
     "squeeze",
     "stop_gradient",
     "sub",
+    "switch",
     "tan",
     "tanh",
     "tile",
     "top_k",
     "transpose",
+    "while_loop",
 ]
-
-_LATER = ("associative_scan", "cond", "fori_loop", "map", "scan", "switch", "while_loop")
-
-
-def __getattr__(name: str) -> object:
-    if name in _LATER:
-        raise AttributeError(
-            f"fgrad.lax.{name} is not there yet; Python's loops and branches work under grad, vjp and jvp without jit"
-        )
-    raise AttributeError(f"module 'fgrad.lax' has no attribute '{name}'")

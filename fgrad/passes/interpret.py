@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..core.builder import located
 from ..core.ir import Jaxpr, Literal
 from ..core.trace import apply_equation
+from ..core.types import WEAK, ShapedArray
 
 
 def interpret(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
@@ -26,3 +27,8 @@ def interpret(jaxpr: Jaxpr, args: Sequence[Any]) -> list[Any]:
             else:
                 env.update(zip(e.outputs, outs, strict=True))
     return [a.value if type(a) is Literal else env[a] for a in jaxpr.outputs]
+
+
+def strict_values(xs: Iterable[Any], types: Iterable[ShapedArray]) -> list[Any]:
+    """Operands for the rules of a region: Python numbers become NumPy scalars of their types."""
+    return [t.dtype.type(x) if type(x) in WEAK else x for x, t in zip(xs, types, strict=True)]

@@ -12,7 +12,8 @@ from ..core.calls import Call
 from ..core.handles import argument, untouched
 from ..core.ir import Jaxpr
 from ..core.trace import Trace, Tracer, apply
-from .interpret import interpret
+from ..core.types import aval_of
+from .interpret import interpret, strict_values
 from .rules import rule_of
 
 
@@ -38,6 +39,7 @@ class Dual(Trace):
                 tangents.append(None)
         if call.primitive is not None and call.primitive.region:
             region: Any = call.primitive
+            values = strict_values(values, map(aval_of, call.sigs))
             outs, out_tangents = region.jvp(tangents, *values, **call.params)
             found = dict(enumerate(out_tangents))
         else:

@@ -15,12 +15,13 @@ import numpy as np
 
 from ..core.builder import same_bytes, trace
 from ..core.calls import Call
+from ..core.effects import KEPT
 from ..core.handles import ARGUMENT, fresh, settled, untouched, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
 from ..core.trace import Trace, Tracer, apply, levels
 from ..core.types import aval_of
-from .interpret import interpret
+from .interpret import interpret, strict_values
 from .quiet import quietly
 from .rules import Rule, rule_of
 from .snapshots import LOCK_FROM, lock, locked, unlock
@@ -50,6 +51,7 @@ class Tape(Trace):
         self.entries: list[tuple[Any, Sequence[int], Sequence[Any], Any]] = []
         self.count = 0
         self.nested = False
+        self.kept = False  # whether the way back has effects that must not happen twice
         self.locked: list[np.ndarray] = []
         self.snapshots: dict[int, tuple[Any, np.ndarray]] = {}
 
@@ -222,6 +224,7 @@ class Tape(Trace):
     def _apply_region(self, call: Call, mask: int, slots: list[int], values: list[Any]) -> Any:
         region: Any = call.primitive
         types = [aval_of(s) for s in call.sigs]
+        values = strict_values(values, types)
         active = [bool(mask >> i & 1) and t.inexact for i, t in enumerate(types)]
         outs, residuals, out_active, linear = region.linearize(active, *values, **call.params)
         outs = list(outs)
@@ -239,6 +242,7 @@ class Tape(Trace):
             out_slots.append(self.count)
             self.count += 1
         if out_slots:
+            self.kept = self.kept or bool(linear.effects & KEPT)
             owned = [self.own(r) if type(r) is np.ndarray else r for r in residuals]
             self.entries.append((entry, [slot_of[i] for i in indices], owned, tuple(out_slots)))
         return outs[0] if call.single else tuple(outs)
@@ -254,8 +258,8 @@ class Tape(Trace):
         if self.nested or any([type(ct) is Tracer for _, ct in seeds]):
             traced: list[Any] = quietly(self._pull_traced, seeds, wanted)
             return traced
-        result: list[Any] = quietly(self._pull_concrete, seeds, wanted, True)
-        if any([_has_nan(ct) for ct in result]):
+        result: list[Any] = quietly(self._pull_concrete, seeds, wanted, not self.kept)
+        if not self.kept and any([_has_nan(ct) for ct in result]):
             result = quietly(self._pull_concrete, seeds, wanted, False)
         return result
 

@@ -16,6 +16,7 @@ class _Quiet(threading.local):
     def __init__(self) -> None:
         self.context = copy_context()
         self.context.run(np.seterr, all="ignore")
+        self.outer = self.context  # what held when it was entered
         self.inside = False
 
 
@@ -27,7 +28,20 @@ def quietly(f: Callable[..., Any], *args: Any) -> Any:
     if _quiet.inside:
         return f(*args)
     _quiet.inside = True
+    _quiet.outer = copy_context()
     try:
         return _quiet.context.run(f, *args)
     finally:
         _quiet.inside = False
+
+
+def aloud(f: Callable[..., Any], *args: Any) -> Any:
+    """`f(*args)` of the user's own: with the warnings and the context variables that hold outside of `quietly`."""
+    if not _quiet.inside:
+        return f(*args)
+    context, outer = _quiet.context, _quiet.outer
+    _quiet.inside, _quiet.context = False, context.copy()  # no context can be entered twice
+    try:
+        return outer.run(f, *args)
+    finally:
+        _quiet.inside, _quiet.context, _quiet.outer = True, context, outer

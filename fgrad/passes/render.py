@@ -123,10 +123,9 @@ class _Renderer:
 
     def equation(self, e: Eqn) -> None:
         p = e.primitive
-        out = e.outputs[0]
         types = [a.type for a in e.inputs]
         if p.broadcasts:
-            shape = out.type.shape
+            shape = e.outputs[0].type.shape
             if self.compact or any([type(a) is Literal for a in e.inputs]):
                 shape = np.broadcast_shapes(*[self.shape(a) for a in e.inputs])
             operands = [self.loose(a) for a in e.inputs]
@@ -134,7 +133,7 @@ class _Renderer:
             return
         view = p.view(*types, **e.params)
         if view is not None and e.inputs[0] not in self.compact:
-            source = self.loose(e.inputs[0])
+            out, source = e.outputs[0], self.loose(e.inputs[0])
             same = view == types[0].shape
             self.lines.append(
                 f"{self.name(out)} = {source}" if same else f"{self.name(out)} = {source}.reshape({view})"
@@ -152,7 +151,7 @@ class _Renderer:
         writes = k is not None and self.dying(e.inputs[k], part=True)
         operands = [self.loose(a) if writes and i == p.spreads else self.full(a) for i, a in enumerate(e.inputs)]
         if writes:
-            call = self.bind(p.name + "_write", p.writer(*types, **e.params))
+            out, call = e.outputs[0], self.bind(p.name + "_write", p.writer(*types, **e.params))
             self.lines.append(f"{self.name(out)} = {call}({', '.join(operands)})")
             self.alias(out, e.inputs[k])  # type: ignore[arg-type, index]
             return

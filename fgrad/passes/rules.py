@@ -70,7 +70,7 @@ class Rule:
         kept = [whole.inputs[consts + i] for i in self.save]
         self.residual = Jaxpr(
             [*whole.inputs[:consts], *kept],
-            [e for e in whole.eqns if e.outputs[0] in used or any(v in used for v in e.outputs)],
+            [e for e in whole.eqns if any(v in used for v in e.outputs)],
             whole.outputs,
             whole.consts,
         )

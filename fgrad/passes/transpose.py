@@ -7,10 +7,12 @@ from typing import Any
 
 from ..core.builder import located
 from ..core.check import checking
+from ..core.dependence import dependent
+from ..core.effects import ORDERED
 from ..core.errors import ProgramError, message
-from ..core.ir import Jaxpr, Literal, Var
+from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.primitive import Linear as Linear
-from ..core.primitive import is_linear, space
+from ..core.primitive import is_linear, not_linear, space
 from ..core.trace import apply_equation
 from ..core.types import ShapedArray
 
@@ -18,6 +20,20 @@ from ..core.types import ShapedArray
 def zeros(type: ShapedArray) -> Any:
     """An array of zeros: an equation while a program is built, else an ndarray."""
     return space.zeros(type)
+
+
+def parted(e: Eqn, linear: Sequence[bool]) -> tuple[Eqn, Eqn | None]:
+    """An equation with linear operands for its outputs that depend on these, and for the others, if there are any.
+
+    Only regions have such others, which compute primals and tangents together.
+    """
+    mine = dependent(e, linear)
+    if len(mine) == len(e.outputs):
+        return e, None
+    region: Any = e.primitive
+    known = region.pruned(e, [v not in mine for v in e.outputs])
+    tangled = any(f and a in known.inputs for a, f in zip(e.inputs, linear, strict=True))
+    return (e, None) if tangled else (region.pruned(e, [v in mine for v in e.outputs]), known)
 
 
 def transpose(jaxpr: Jaxpr, xs: Sequence[Any], accs: Sequence[Any], cts: Sequence[Any]) -> list[Any]:
@@ -29,21 +45,28 @@ def transpose(jaxpr: Jaxpr, xs: Sequence[Any], accs: Sequence[Any], cts: Sequenc
     """
     env: dict[Any, Any] = dict(zip(jaxpr.inputs, [*jaxpr.consts, *xs], strict=True))
     tape = []
+
+    def read(e: Eqn) -> list[Any]:
+        return [a.value if type(a) is Literal else env[a] for a in e.inputs]
+
     with located() as at:
         for e in jaxpr.eqns:
-            operands = [a.value if type(a) is Literal else env[a] for a in e.inputs]
-            if any([is_linear(x) for x in operands]):
+            operands = read(e)
+            flags = [is_linear(x) for x in operands]
+            known: Eqn | None = e
+            if any(flags):
+                e, known = parted(e, flags)
                 for v in e.outputs:
                     env[v] = Linear(v.type)
-                tape.append((e, operands))
-            else:
-                at(jaxpr, e)
-                outs = apply_equation(e, operands)
-                env.update(zip(e.outputs, [outs] if len(e.outputs) == 1 else outs, strict=True))
+                tape.append((e, read(e)))
+            if known is not None:
+                at(jaxpr, known)
+                outs = apply_equation(known, read(known))
+                env.update(zip(known.outputs, [outs] if len(known.outputs) == 1 else outs, strict=True))
 
-    known = len(jaxpr.consts)
+    consts = len(jaxpr.consts)
     acc: dict[Any, Any] = {
-        v: a for v, a, x in zip(jaxpr.inputs[known:], accs, xs, strict=True) if is_linear(x) and a is not None
+        v: a for v, a, x in zip(jaxpr.inputs[consts:], accs, xs, strict=True) if is_linear(x) and a is not None
     }
 
     def put(a: Any, ct: Any) -> None:
@@ -55,9 +78,11 @@ def transpose(jaxpr: Jaxpr, xs: Sequence[Any], accs: Sequence[Any], cts: Sequenc
     with located() as at:
         for e, operands in reversed(tape):
             out_cts = [acc.pop(v, None) for v in e.outputs]
-            if all([ct is None for ct in out_cts]):
-                continue
             at(jaxpr, e)
+            if all([ct is None for ct in out_cts]):
+                if e.effects & ORDERED and not (e.primitive.region and e.outputs):
+                    raise not_linear(e.primitive.name)
+                continue
             # an operand that occurs twice hands its accumulator over once
             first = [type(a) is Var and a not in e.inputs[:i] for i, a in enumerate(e.inputs)]
             held = [f and is_linear(x) for f, x in zip(first, operands, strict=True)]
@@ -72,4 +97,4 @@ def transpose(jaxpr: Jaxpr, xs: Sequence[Any], accs: Sequence[Any], cts: Sequenc
                         acc[a] = ct
                     else:
                         put(a, ct)
-    return [acc.get(v) if is_linear(x) else None for v, x in zip(jaxpr.inputs[known:], xs, strict=True)]
+    return [acc.get(v) if is_linear(x) else None for v, x in zip(jaxpr.inputs[consts:], xs, strict=True)]

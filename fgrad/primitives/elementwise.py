@@ -50,7 +50,7 @@ mul = Elementwise(
 )  # fmt: skip
 mul0 = Elementwise(
     "mul0", _mul0, d=[lambda y, x, w: w, lambda y, x, w: x], optimistic="*",
-    pull=lambda ct, x, w: bilinear(ct, x, w, p.mul0), operands=2,
+    pull=lambda ct, x, w: bilinear(ct, x, w, p.mul0), operands=2, cheap=True,
 )  # fmt: skip
 div = Elementwise(
     "div", np.true_divide, takes="fc", infix="/", domain=["any", "nonzero"],
@@ -65,7 +65,7 @@ rem = Elementwise(  # sign of the divisor, as Python's %
 fmod = Elementwise(  # sign of the dividend, as C's %
     "fmod", np.fmod, d=[1, lambda y, x, w: p.neg(p.trunc(p.div(x, w)))], takes="iuf", domain=["any", "nonzero"]
 )
-square = Elementwise("square", np.square, d=[lambda y, x: p.mul(x, 2)], takes=_NUMBER)
+square = Elementwise("square", np.square, d=[lambda y, x: p.mul(x, 2)], takes=_NUMBER, cheap=True)
 integer_pow = Elementwise(
     "integer_pow", lambda x, n: np.power(x, n), takes=_NUMBER, operands=1, domain="nonzero",
     params=lambda draw, dtype: {"n": draw.integer(0 if dtype.kind in "iu" else -3, 4)},

@@ -77,6 +77,7 @@ class Elementwise(Primitive):
         operands: int | None = None,
         domain: str | Sequence[str] = "any",
         params: Callable[[Any, np.dtype], dict[str, Any]] | None = None,
+        cheap: bool = False,
     ):
         super().__init__(name)
         self.fn = fn
@@ -91,6 +92,7 @@ class Elementwise(Primitive):
         self.operands = operands or (fn.nin if isinstance(fn, np.ufunc) else len(d or ()) or 1)
         self.domain = [domain] * self.operands if isinstance(domain, str) else list(domain)
         self.params = params
+        self.cheap = cheap or infix is not None
 
     def __call__(self, *xs: Any, **params: Any) -> Any:
         """As `Primitive.__call__`; Python scalars take the type of the other operand."""

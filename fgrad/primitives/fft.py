@@ -11,7 +11,7 @@ from ..core.errors import DtypeError, ShapeError, message
 from ..core.primitive import Primitive
 from ..core.trace import stage
 from ..core.types import ShapedArray, complex_dtype, real_dtype, shaped
-from .family import check_axes, p
+from .family import check_axes, full, p
 
 _RUN: dict[str, Callable[..., Any]] = {
     "fft": np.fft.fftn,
@@ -92,7 +92,7 @@ def _weights(half: Any, axis: int, n: int, inner: float) -> Any:
     alone = p.eq(points, 0)
     if n % 2 == 0:
         alone = p.bit_or(alone, p.eq(points, n // 2))
-    one, other = (p.broadcast_in_dim(half.dtype.type(v), shape=(shape[axis],), dims=()) for v in (1, inner))
+    one, other = (full(v, shaped((shape[axis],), half.dtype)) for v in (1, inner))
     return p.broadcast_in_dim(p.select(alone, one, other), shape=shape, dims=(axis,))
 
 

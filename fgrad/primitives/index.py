@@ -228,13 +228,15 @@ def _checked(x: Any, indices: Sequence[Any], axes: Sequence[int]) -> None:
         bad = (np.less(i, -n)) | (np.greater_equal(i, n))
         if np.any(bad):
             worst = int(np.asarray(i)[np.asarray(bad)].flat[0]) if np.ndim(i) else int(i)
-            raise OutOfBoundsError(
-                message(
-                    f"index {worst} is out of bounds for axis {a} with size {n}",
-                    got=shaped(x.shape, x.dtype),
-                    do='correct the index, or choose mode="clip", "wrap", "fill" or "drop"',
-                )
-            )
+            raise out_of_bounds(worst, a, shaped(x.shape, x.dtype))
+
+
+def out_of_bounds(index: int, axis: int, t: ShapedArray) -> OutOfBoundsError:
+    """The error for an index outside an axis of an array of that type."""
+    what = f"index {index} is out of bounds for axis {axis} with size {t.shape[axis]}"
+    return OutOfBoundsError(
+        message(what, got=t, do='correct the index, or choose mode="clip", "wrap", "fill" or "drop"')
+    )
 
 
 class Gather(Primitive):
@@ -324,7 +326,8 @@ class Scatter(Primitive):
             keep = np.ones(np.shape(indices[0]), bool)
             for a, i in zip(axes, indices, strict=True):
                 keep &= np.greater_equal(i, -x.shape[a]) & np.less(i, x.shape[a])
-            indices, u = tuple(np.asarray(i)[keep] for i in indices), np.asarray(u)[keep]
+            rest = [n for a, n in enumerate(x.shape) if a not in axes]
+            indices, u = tuple(np.asarray(i)[keep] for i in indices), np.broadcast_to(u, (*keep.shape, *rest))[keep]
         self.place(_front(x, axes), tuple(indices) or (...,), u)
         return x
 

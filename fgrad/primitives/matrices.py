@@ -12,7 +12,7 @@ from ..core.errors import DtypeError, ShapeError, message
 from ..core.primitive import Primitive
 from ..core.trace import stage
 from ..core.types import ShapedArray
-from .family import align, p, type_of, zeros
+from .family import align, full, p, type_of, zeros
 
 _INT = np.dtype(np.int32)
 
@@ -66,7 +66,7 @@ def triu(x: Any, k: int = 0) -> Any:
 
 def on_diagonal(x: Any, value: Any) -> Any:
     """x with its main diagonal replaced by a number."""
-    return p.select(where_pair(x, p.eq), p.broadcast_in_dim(x.dtype.type(value), shape=tuple(x.shape), dims=()), x)
+    return p.select(where_pair(x, p.eq), full(value, type_of(x)), x)
 
 
 def diagonal_part(x: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.errors import DtypeError, ShapeError, message
 from ..core.primitive import Primitive
+from ..core.trace import stage
 from ..core.types import ShapedArray, shaped
 from .family import KINDS, check_axes, p, type_of, zeros
 
@@ -90,7 +91,7 @@ class ReduceProd(Reduce):
         row = line(x)
         if not flat[axis]:
             return (zeros(type_of(outs[0])),)
-        one = p.broadcast_in_dim(row.dtype.type(1), shape=(*flat[:-1], 1), dims=())
+        one = stage(p.broadcast_in_dim, row.dtype.type(1), shape=(*flat[:-1], 1), dims=())
         starts = [np.int64(0)] * len(flat)
         ahead, behind = [*starts], [*starts]
         behind[axis] = np.int64(1)
@@ -220,7 +221,7 @@ class CumExtreme(Cumulative):
     def tangent(
         self, tangents: Sequence[Any], outs: Sequence[Any], x: Any, *, axis: int, reverse: bool
     ) -> Sequence[Any]:
-        position = p.iota(dtype=np.dtype(np.int64), shape=x.shape, axis=axis)
+        position = stage(p.iota, dtype=np.dtype(np.int64), shape=x.shape, axis=axis)
         if reverse:
             position = p.sub(x.shape[axis] - 1, position)
         where = p.cummax(p.select(p.eq(x, outs[0]), position, zeros(type_of(position))), axis=axis, reverse=reverse)
@@ -232,7 +233,8 @@ class CumExtreme(Cumulative):
 def take_along(x: Any, index: Any, axis: int) -> Any:
     """x[..., index[..., i, ...], ...] along `axis`, other axes matched."""
     shape = tuple(index.shape)
-    indices = [index if a == axis else p.iota(dtype=np.dtype(np.int64), shape=shape, axis=a) for a in range(len(shape))]
+    along = lambda a: stage(p.iota, dtype=np.dtype(np.int64), shape=shape, axis=a)  # noqa: E731
+    indices = [index if a == axis else along(a) for a in range(len(shape))]
     return p.gather(x, *indices, axes=tuple(range(len(shape))), mode="promise")
 
 

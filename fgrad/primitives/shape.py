@@ -10,11 +10,13 @@ import numpy as np
 from ..core.errors import DtypeError, ShapeError, message
 from ..core.primitive import Primitive, is_linear
 from ..core.types import ShapedArray, shaped
-from .family import align, check_axes, p, spread, type_of, zeros
+from .family import align, check_axes, full, p, spread, type_of, zeros
 
 
 class ConvertElementType(Primitive):
     """x at another dtype; complex to real keeps the real part."""
+
+    cheap = True
 
     broadcasts = True
     folds = True
@@ -51,6 +53,8 @@ class ConvertElementType(Primitive):
 
 class BroadcastInDim(Primitive):
     """x repeated: its axis k is axis `dims[k]` of the result, whose size is the same or, where x has size 1, any."""
+
+    cheap = True
 
     folds = False
 
@@ -104,6 +108,8 @@ class BroadcastInDim(Primitive):
 
 class _Linear(Primitive):
     """An operation on one operand that is linear and only moves elements: its tangent is itself."""
+
+    cheap = True
 
     def tangent(self, tangents: Sequence[Any], outs: Sequence[Any], *xs: Any, **params: Any) -> Sequence[Any]:
         return (self(tangents[0], *xs[1:], **params),)
@@ -264,7 +270,7 @@ class Pad(Primitive):
             return [self(x, value, **params)], [True]
         x = x if mapped[0] else spread(size, x)
         padded = self(x, zeros(shaped((), x.dtype)), **params)
-        here = self(p.broadcast_in_dim(np.True_, shape=x.shape, dims=()), np.False_, **params)
+        here = self(full(1, shaped(x.shape, np.bool_)), np.False_, **params)
         return [p.select(here, padded, p.broadcast_in_dim(value, shape=padded.shape, dims=(0,)))], [True]
 
     def samples(self, draw: Any) -> Any:
@@ -331,6 +337,8 @@ class Concatenate(Primitive):
 class Select(Primitive):
     """Elements of `x` where `which` is true, of `w` elsewhere."""
 
+    cheap = True
+
     broadcasts = True
     folds = True
 
@@ -373,6 +381,8 @@ class Select(Primitive):
 
 class Iota(Primitive):
     """0, 1, 2, ... along `axis` of an array of that shape."""
+
+    cheap = True
 
     def typeof(self, *, dtype: np.dtype, shape: tuple[int, ...], axis: int) -> tuple[ShapedArray, ...]:
         return (shaped(tuple(shape), np.dtype(dtype)),)

@@ -15,7 +15,7 @@ from ..core.errors import DtypeError, ShapeError, message
 from ..core.primitive import is_linear
 from ..core.trace import stage
 from ..core.types import ShapedArray, real_dtype, shaped
-from .family import p, total, type_of, zeros
+from .family import full, p, total, type_of, zeros
 from .matrices import (
     Matrices,
     check_matrix,
@@ -166,7 +166,7 @@ class LU(Matrices):
 
 
 def _ones(x: Any) -> Any:
-    return p.broadcast_in_dim(x.dtype.type(1), shape=tuple(x.shape), dims=())
+    return full(1, type_of(x))
 
 
 def _row_from(x: Any, k: int) -> Any:

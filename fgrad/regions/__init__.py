@@ -1,5 +1,5 @@
 """Primitives that hold programs."""
 
-from . import call, checkpoint, custom
+from . import call, checkpoint, cond, custom, implicit, loop, scan
 
-__all__ = ["call", "checkpoint", "custom"]
+__all__ = ["call", "checkpoint", "cond", "custom", "implicit", "loop", "scan"]

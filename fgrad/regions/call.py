@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..core.builder import trace
-from ..core.effects import Effects
+from ..core.dependence import depends, pruned
+from ..core.effects import KEPT, Effects
 from ..core.ir import Eqn, Jaxpr, Var
 from ..core.primitive import Region, is_linear
 from ..core.types import ShapedArray
@@ -34,12 +37,45 @@ def execute(jaxpr: Jaxpr, xs: Sequence[Any]) -> tuple[Any, ...]:
 
 
 class _Executor:
-    """How a `call` runs outside every trace: a slot that the compiler fills, so that this folder need not know it."""
+    """How regions run outside every trace: a slot that the compiler fills, so that this folder need not know it."""
 
     run: Callable[[Jaxpr, Sequence[Any]], tuple[Any, ...]] = staticmethod(execute)
 
 
+class _Plain(threading.local):
+    """Whether regions of this thread run as NumPy calls."""
+
+    on = False
+
+
 executor = _Executor()
+plain = _Plain()
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """The time in which regions run as NumPy calls in this thread."""
+    before, plain.on = plain.on, True
+    try:
+        yield
+    finally:
+        plain.on = before
+
+
+def run_program(jaxpr: Jaxpr, xs: Sequence[Any]) -> tuple[Any, ...]:
+    """Run a closed program on arrays: compiled, if there is a compiler and nobody asked for NumPy calls."""
+    return execute(jaxpr, xs) if plain.on else executor.run(jaxpr, xs)
+
+
+def on_request(self: Region, *types: ShapedArray, **params: Any) -> Callable[..., Any]:
+    """`Region.kernel` of what is worth compiling: as a program of one equation."""
+    program = one_equation(self, types, params)
+
+    def run(*xs: Any) -> Any:
+        outs = self.run(*xs, **params) if plain.on else executor.run(program, xs)
+        return outs[0] if len(program.outputs) == 1 else tuple(outs)
+
+    return run
 
 
 def one_equation(region: Region, types: Sequence[ShapedArray], params: dict[str, Any]) -> Jaxpr:
@@ -80,7 +116,7 @@ class Call(Region):
 
     def bind_program(self, program: Jaxpr, xs: Sequence[Any], name: str) -> list[Any]:
         """Apply to a program with consts."""
-        if not program.outputs:
+        if not program.outputs and not program.effects & KEPT:
             return []
         closed = memo(program, "closed", program.closed)
         out = self(*program.consts, *xs, jaxpr=closed, name=name)
@@ -92,8 +128,20 @@ class Call(Region):
     def effects(self, *types: ShapedArray, **params: Any) -> Effects:
         return params["jaxpr"].effects
 
+    def dependent(self, flags: Sequence[bool], **params: Any) -> Sequence[bool]:
+        return depends(params["jaxpr"], flags)
+
+    def pruned(self, e: Eqn, flags: Sequence[bool]) -> Eqn:
+        body = e.params["jaxpr"]
+        chosen = lambda items, flags: [x for x, f in zip(items, flags, strict=True) if f]  # noqa: E731
+        smaller, used = memo(body, ("pruned", tuple(flags)), lambda: pruned(body, chosen(body.outputs, flags)))
+        return Eqn(self, chosen(e.inputs, used), {**e.params, "jaxpr": smaller}, chosen(e.outputs, flags), e.origin)
+
     def run(self, *xs: Any, jaxpr: Jaxpr, name: str) -> tuple[Any, ...]:
-        return executor.run(jaxpr, xs)
+        return run_program(jaxpr, xs)
+
+    def inside(self, *, jaxpr: Jaxpr, name: str) -> Jaxpr | None:
+        return jaxpr
 
     def jvp(self, tangents: Sequence[Any], *xs: Any, jaxpr: Jaxpr, name: str) -> tuple[Sequence[Any], Sequence[Any]]:
         active = tuple(t is not None for t in tangents)
@@ -145,15 +193,25 @@ call = Call("call")
 
 def inlined(jaxpr: Jaxpr) -> Jaxpr:
     """The program with calls replaced by their bodies."""
-    if not any(e.primitive is call for e in jaxpr.eqns):
+    return _replaced(jaxpr, lambda e: e.params["jaxpr"] if e.primitive is call else None)
+
+
+def executed(jaxpr: Jaxpr) -> Jaxpr:
+    """The program with all regions replaced that only run a program, for a compiler: rules are no longer needed."""
+    return _replaced(jaxpr, lambda e: e.primitive.inside(**e.params) if e.primitive.region else None)  # type: ignore[attr-defined]
+
+
+def _replaced(jaxpr: Jaxpr, body: Callable[[Eqn], Jaxpr | None]) -> Jaxpr:
+    if not any(body(e) for e in jaxpr.eqns):
         return jaxpr
 
     def flat(program: Jaxpr, args: Sequence[Any]) -> list[Any]:
         env: dict[Any, Any] = dict(zip(program.inputs, args, strict=True))
         for e in program.eqns:
             sub = [env[a] if type(a) is Var else a for a in e.inputs]
-            if e.primitive is call:
-                outs = flat(e.params["jaxpr"], sub)
+            inner = body(e)
+            if inner is not None:
+                outs = flat(inner, sub)
             else:
                 outs = [Var(v.type) for v in e.outputs]
                 eqns.append(Eqn(e.primitive, sub, e.params, outs, e.origin))
@@ -165,4 +223,4 @@ def inlined(jaxpr: Jaxpr) -> Jaxpr:
     return Jaxpr(jaxpr.inputs, eqns, outs, jaxpr.consts, jaxpr.sites)
 
 
-__all__ = ["Call", "call", "execute", "inlined", "interpret", "memo", "one_equation", "transposed_program"]
+__all__ = ["Call", "call", "execute", "executed", "inlined", "interpret", "memo", "one_equation", "transposed_program"]

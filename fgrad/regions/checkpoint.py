@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core.builder import trace
+from ..core.effects import ORDERED
+from ..core.errors import MissingRuleError, message
 from ..core.ir import Jaxpr
 from ..passes.linearize import linear_parts
 from .call import Call, interpret, memo, one_equation
@@ -30,8 +32,19 @@ def _recomputing(jaxpr: Jaxpr, active: tuple[bool, ...]) -> tuple[Jaxpr, tuple[b
 class Checkpoint(Call):
     """As `call`, but its linear half is a region that computes the primal again; nothing crosses its border."""
 
+    def inside(self, *, jaxpr: Jaxpr, name: str) -> Jaxpr | None:
+        return None
+
     def linearize(self, active: Sequence[bool], *xs: Any, jaxpr: Jaxpr, name: str) -> Any:
         active = tuple(active)
+        if jaxpr.effects & ORDERED:
+            raise MissingRuleError(
+                message(
+                    f"checkpoint of '{name}': io_callback would be called again, as the function is computed again for "
+                    "its derivative",
+                    do="call io_callback outside of the checkpointed function; debug.callback may be called again",
+                )
+            )
         outs = self(*xs, jaxpr=jaxpr, name=name)
         program, out_active = memo(jaxpr, ("recompute", active), lambda: _recomputing(jaxpr, active))
         closed = memo(program, "closed", program.closed)

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from ..core.builder import trace
+from ..core.dependence import depends
 from ..core.effects import Effects
 from ..core.errors import GradError, message
 from ..core.ir import Eqn, Jaxpr, Var
@@ -19,7 +20,7 @@ from ..core.types import ShapedArray
 from ..passes.interpret import interpret
 from ..passes.jvp import jvp_program
 from ..passes.linearize import linear_parts
-from ..passes.transpose import zeros
+from ..passes.transpose import parted, zeros
 from ..passes.vmap import batch_program
 from .call import execute, inlined, memo, transposed_program
 
@@ -65,8 +66,14 @@ class _Custom(Region):
     def effects(self, *types: ShapedArray, **params: Any) -> Effects:
         return params["jaxpr"].effects
 
+    def dependent(self, flags: Sequence[bool], **params: Any) -> Sequence[bool]:
+        return depends(params["jaxpr"], flags)
+
     def run(self, *xs: Any, **params: Any) -> tuple[Any, ...]:
         return execute(params["jaxpr"], xs)
+
+    def inside(self, **params: Any) -> Jaxpr | None:
+        return params["jaxpr"]  # type: ignore[no-any-return]
 
     def batch(self, size: int, mapped: Sequence[bool], *xs: Any, **params: Any) -> Any:
         batched, marks = self.batched(size, tuple(mapped), **params)
@@ -152,11 +159,15 @@ def split_linear(rule: Jaxpr, known: int, outs: int) -> tuple[Jaxpr, Jaxpr, int]
     linear_vars: set[Any] = set(rule.inputs[known:])
     first, second = [], []
     for e in rule.eqns:
-        if any(a in linear_vars for a in e.inputs):
-            linear_vars.update(e.outputs)
-            second.append(e)
-        else:
+        flags = [a in linear_vars for a in e.inputs]
+        if not any(flags):
             first.append(e)
+            continue
+        e, primals = parted(e, flags)
+        if primals is not None:
+            first.append(primals)
+        linear_vars.update(e.outputs)
+        second.append(e)
     if any(a in linear_vars for a in rule.outputs[:outs]):  # a region computes primals and tangents together
         return _linearized(rule, known, outs)
     needed: dict[Var, None] = {}
@@ -313,6 +324,9 @@ class CustomLinear(Region):
 
     def run(self, *xs: Any, bwd: Jaxpr, residuals: int, name: str) -> tuple[Any, ...]:
         return execute(self.forward(bwd, residuals), xs)
+
+    def inside(self, *, bwd: Jaxpr, residuals: int, name: str) -> Jaxpr | None:
+        return self.forward(bwd, residuals)
 
     def jvp(self, tangents: Sequence[Any], *xs: Any, bwd: Jaxpr, residuals: int, name: str) -> Any:
         body = self.forward(bwd, residuals)

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..core.effects import RAISES, Effects
 from ..core.errors import MissingRuleError, message
-from ..core.primitive import Primitive, space
 from ..core.types import ShapedArray, shaped
+from .lanes import Lanewise, each_lane, empty_outputs
 
 
 class Compiled:
@@ -36,23 +36,8 @@ class Compiled:
         return str(self.function.py_func.__name__)
 
 
-class NumbaCall(Primitive):
-    """`function(*inputs, *outputs)`, where operands of no dimensions come as scalars and outputs to be written into.
-
-    Params: `out`, types of the outputs of one run; `lanes`, how often to run it, as sizes of axes in front; `carried`,
-    for each operand, which of these axes it has; `vectorized`, whether further batch axes are the function's own.
-    """
-
-    def typeof(
-        self,
-        *types: ShapedArray,
-        function: Compiled,
-        out: tuple[ShapedArray, ...],
-        lanes: tuple[int, ...],
-        carried: tuple[tuple[bool, ...], ...],
-        vectorized: bool,
-    ) -> tuple[ShapedArray, ...]:
-        return tuple([shaped((*lanes, *t.shape), t.dtype) for t in out])
+class NumbaCall(Lanewise):
+    """`function(*inputs, *outputs)`, where operands of no dimensions come as scalars and outputs to be written into."""
 
     def effects(self, *types: ShapedArray, **params: Any) -> Effects:
         return RAISES
@@ -64,15 +49,10 @@ class NumbaCall(Primitive):
         out: tuple[ShapedArray, ...],
         lanes: tuple[int, ...],
         carried: tuple[tuple[bool, ...], ...],
-        vectorized: bool,
+        method: str,
     ) -> tuple[Any, ...]:
-        inputs = [_readable(x) for x in xs]
-        outputs = [np.empty((*lanes, *t.shape), t.dtype) for t in out]
-        for lane in np.ndindex(lanes):
-            mine = [
-                x[tuple([i for i, has in zip(lane, axes, strict=True) if has])] if type(x) is np.ndarray else x
-                for x, axes in zip(inputs, carried, strict=True)
-            ]
+        outputs = empty_outputs(out, lanes)
+        for lane, mine in each_lane([_readable(x) for x in xs], lanes, carried):
             function.function(*mine, *[y[(*lane, ...)] for y in outputs])
         return tuple([y if y.ndim else y[()] for y in outputs])
 
@@ -85,34 +65,9 @@ class NumbaCall(Primitive):
             )
         )
 
-    def batch(
-        self,
-        size: int,
-        mapped: Sequence[bool],
-        *xs: Any,
-        function: Compiled,
-        out: tuple[ShapedArray, ...],
-        lanes: tuple[int, ...],
-        carried: tuple[tuple[bool, ...], ...],
-        vectorized: bool,
-    ) -> Any:
-        if vectorized:
-            xs = tuple(
-                [
-                    x if m else space.repeat(size, x, shaped(np.shape(x), x.dtype))
-                    for x, m in zip(xs, mapped, strict=True)
-                ]
-            )
-            out = tuple([shaped((size, *t.shape), t.dtype) for t in out])
-        else:
-            lanes = (size, *lanes)
-            carried = tuple([(bool(m), *axes) for m, axes in zip(mapped, carried, strict=True)])
-        outs = self(*xs, function=function, out=out, lanes=lanes, carried=carried, vectorized=vectorized)
-        return [outs] if len(out) == 1 else outs, [True] * len(out)
-
     def samples(self, draw: Any) -> Any:
         t = draw.shape(min_dims=1, max_dims=1)
-        params = {"function": _sample(), "out": (shaped(t, np.int64),), "lanes": (), "vectorized": False}
+        params = {"function": _sample(), "out": (shaped(t, np.int64),), "lanes": (), "method": "sequential"}
         return [draw.integers(t, -5, 5), draw.integers((), 0, 3)], {**params, "carried": ((), ())}
 
 

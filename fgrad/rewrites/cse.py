@@ -1,10 +1,10 @@
-"""cse: equal equations are computed once. Not across the border of a region, and not those with kept effects."""
+"""cse: equal equations are computed once. Not across the border of a region, nor what calls the user's code."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..core.effects import KEPT
+from ..core.effects import STAGED
 from ..core.ir import Atom, Eqn, Jaxpr, Literal, Var
 
 
@@ -15,7 +15,7 @@ def cse(jaxpr: Jaxpr) -> Jaxpr:
     eqns = []
     for e in jaxpr.eqns:
         inputs = tuple([same.get(a, a) for a in e.inputs]) if same else e.inputs
-        if e.primitive.region or e.effects & KEPT:
+        if e.primitive.region or e.effects & STAGED:
             eqns.append(Eqn(e.primitive, inputs, e.params, e.outputs, e.origin))
             continue
         key = (e.primitive, tuple([a.key if type(a) is Literal else a for a in inputs]), tuple(e.params.items()))

@@ -10,11 +10,13 @@ from ..core.ir import Jaxpr
 from .algebra import algebra
 from .cse import cse
 from .dce import dce
+from .loops import loops
 
 PIPELINE: list[tuple[str, Callable[[Jaxpr], Jaxpr]]] = [
     ("dce", dce),
     ("algebra", algebra),
     ("cse", cse),
+    ("loops", loops),
     ("dce after cse", dce),
 ]
 

@@ -16,14 +16,16 @@ from .language import (
     store_i64,
 )
 from .layout import (
+    CONTEXT_PROGRAM,
     CONTEXT_STATUS,
     ENTRY_FAILED,
     ENTRY_NEXT,
     ENTRY_OWNER,
     ENTRY_RESULT,
     ENTRY_UNFLATTEN,
-    STATE_EXECUTE,
+    PROGRAM_STATE,
     STATE_MISS,
+    STATE_RUN,
     TABLE_HEAD,
     TABLE_STATE,
 )
@@ -37,7 +39,7 @@ from .results import (
     drop_results,
     make_scalars,
 )
-from .runtime import give_context, run
+from .runtime import give_context
 from .serial import INTERRUPTED
 
 PyErr_NoMemory = extern("i64 PyErr_NoMemory()")
@@ -67,7 +69,8 @@ def execute(entry, context):
     """Run the program on the leaves in a context; a new reference to the result, or 0 with an exception."""
     status = i64(-1)
     if allocate_results(context):
-        status = i64(run(context))
+        state = load_i64(load_i64(context + CONTEXT_PROGRAM) + PROGRAM_STATE)
+        status = i64(call(load_i64(state + STATE_RUN), "i32(i64)", context))
         if status == -1:
             PyErr_NoMemory()
         elif status == 0 and not make_scalars(context):
@@ -114,7 +117,7 @@ def dispatch(self, args, positional, names):
         context = match_call(state, entry, args, positional, names)
         if context:
             move_to_front(table, entry)
-            result = call(load_i64(state + STATE_EXECUTE), "i64(i64,i64)", entry, context)
+            result = execute(entry, context)
             Py_DecRef(owner)
             return result
         entry = load_i64(entry + ENTRY_NEXT)

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...core.errors import ProgramError, message
 from . import layout
-from .library import MISS, library, reads_objects, words
+from .library import MISS, caller, reads_objects, words
 from .program import NativeProgram
 from .specs import Array, Nodes, Result, Spec, Tuple, build, leaves_of, matches
 
@@ -129,7 +129,7 @@ class Dispatcher:
         self.function: Callable[..., Any] = self._search
         if reads_objects():
             table = words(*[0] * (layout.TABLE_BYTES // 8))
-            table[layout.TABLE_STATE // 8] = library().state
+            table[layout.TABLE_STATE // 8] = caller().state
             self._table = ctypes.addressof(table)
             self.function = builtin(self._table, (table, self._entries))
 
@@ -145,12 +145,12 @@ class Dispatcher:
         entry.added = True
         self._entries.append(entry)
         if self._table is not None and entry.record is not None:
-            library().add_entry(self._table, ctypes.addressof(entry.record))
+            caller().add_entry(self._table, ctypes.addressof(entry.record))
 
     def clear(self) -> None:
         """Remove all entries. Calls that run one of them end as if it were still there."""
         if self._table is not None:
-            library().clear_entries(self._table)
+            caller().clear_entries(self._table)
         self._entries.clear()
 
     def _search(self, *args: Any, **kwargs: Any) -> Any:
@@ -179,7 +179,7 @@ class MethodDef(ctypes.Structure):
 
 def builtin(table: int, keep: tuple[Any, ...]) -> Callable[..., Any]:
     """A builtin function that runs the native dispatch on a table, and keeps objects alive."""
-    method = MethodDef(b"dispatch", library().dispatch, METH_FASTCALL_KEYWORDS, None)
+    method = MethodDef(b"dispatch", caller().dispatch, METH_FASTCALL_KEYWORDS, None)
     pointer = ctypes.cast(ctypes.pythonapi.PyCFunction_NewEx, ctypes.c_void_p).value
     new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(pointer)
     return new(ctypes.addressof(method), (table, method, *keep), None)

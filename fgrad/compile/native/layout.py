@@ -1,7 +1,9 @@
 """The records that Python fills and native code reads: byte offsets of their fields, all of them 64-bit words.
 
 state     one per process: free arenas, the thread pool, what was learnt about CPython and NumPy
-program   a table of thunks, with what a call needs to run it
+sequence  thunks in order; what it refers to lies behind it, in one block that may be anywhere
+program   a sequence, with what a call needs to run it
+stage     a sequence that is run many times, or not always: part of a loop (see loops.py)
 context   one call of a program: its slots (the pointers of its buffers) and the objects it holds
 entry     one signature of a dispatcher: nodes of its arguments, a program, nodes of its result
 node      one pytree node or leaf
@@ -17,9 +19,11 @@ STATE_ARRAY_TYPE = 48
 STATE_TRUE = 56
 STATE_FALSE = 64
 STATE_MISS = 72
-STATE_EXECUTE = 80  # the native function `execute`, compiled apart from `dispatch`, at the same time
+STATE_RUN = 80  # the native function `run`
 STATE_BLOCKS = 88  # the memory of results, and its handler: a capsule, or 0 where NumPy's memory is to do
 STATE_HANDLER = 96
+STATE_RUN_PARALLEL = 104  # `run_alone`, or `run_parallel` once it is there
+STATE_SEQUENCE = 112  # the native function `run_sequence`
 STATE_LOCK = 448  # 1 while the lists are in use, in builds without a GIL
 POOL_STARTED = 512  # worker threads that exist
 POOL_SLEEPING = 576  # those that wait for work
@@ -47,9 +51,15 @@ ARENA_NEXT = 0
 ARENA_SIZE = 8
 ARENA_HEADER = 64
 
+SEQUENCE_COUNT = 0  # of thunks
+SEQUENCE_FIRST = 8  # the number of its first item, among all items of a program and of its loops
+SEQUENCE_OPERANDS = 16  # where the operands of a thunk are gathered, in the frame
+SEQUENCE_THUNKS = 24  # the records begin here
+
+# Dims and operands are given by their distance from the thunk.
 THUNK_ADDRESS = 0
 THUNK_DIMS = 8
-THUNK_OPERANDS = 16  # byte offsets of their slots
+THUNK_OPERANDS = 16  # byte offsets of their slots in the frame
 THUNK_COUNT = 24  # of operands
 THUNK_EXTENT = 32
 THUNK_STEP = 40  # units of a ticket
@@ -59,9 +69,38 @@ THUNK_CLOCK = 64  # 1: look for signals after it, if it is time
 THUNK_COST = 72  # nanoseconds, estimated
 THUNK_BYTES = 80
 
+# A stage refers to what lies behind it by distance. Its lists are pairs of distance and number of entries.
+STAGE_RUNS = 0  # how often, if that is known
+STAGE_COST = 8  # nanoseconds of a run without loops in it, estimated
+STAGE_SEQUENCE = 16
+STAGE_CONDITION = 24  # the sequence that is run before each run, or 0
+STAGE_PREDICATE = 32  # the slot of its result, one byte
+STAGE_SETUP = 40  # slot, operand or -1, number to add: addresses before the first run
+STAGE_COPIES = 56  # slot, operand or -1, address if there is no operand, bytes: copied to the slot's memory
+STAGE_MOVES = 72  # slot, slot: the first becomes the second after a run
+STAGE_STEPS = 88  # slot, bytes: added after a run
+STAGE_RECORDS = 104  # slot, offset in the record of a run
+STAGE_AHEAD = 120  # slot, offset in the record of the next run
+STAGE_LAST = 136  # slot, operand: what the slot points to in the last run, where that is known
+STAGE_RESULTS = 152  # slot, operand, bytes: copied to the operand's memory after the last run
+STAGE_BYTES = 168
+
+WHILE_SWEEPS = 0  # how many
+WHILE_RECORD = 8  # bytes of what a run remembers
+WHILE_STAGES = 16  # distances
+
+COND_OPERAND = 0  # with the number of the branch, or -1
+COND_ADDRESS = 8  # of the number, where it is no operand
+COND_LAST = 16  # the highest number of a branch
+COND_STAGES = 24  # distances
+
+BLOCK_PREVIOUS = 0  # records of runs, in a list of blocks
+BLOCK_NEXT = 8
+BLOCK_COUNT = 16  # records that there is space for
+BLOCK_HEADER = 64
+
 PROGRAM_STATE = 0
-PROGRAM_THUNKS = 8
-PROGRAM_THUNK_COUNT = 16
+PROGRAM_SEQUENCE = 8
 PROGRAM_ARENA = 24  # bytes
 PROGRAM_TEMPORARIES = 32  # pairs: slot, offset in the arena
 PROGRAM_TEMPORARY_COUNT = 40
@@ -75,10 +114,9 @@ PROGRAM_CONTEXTS = 104  # the idle contexts, as a list
 PROGRAM_CONTEXT_BYTES = 112
 PROGRAM_LEAVES = 120  # where in a context the leaves begin, in bytes
 PROGRAM_RESULTS = 128  # where the results begin
-PROGRAM_OPERANDS = 136  # where the operands of a thunk are gathered
-PROGRAM_BYTES = 144
+PROGRAM_BYTES = 136
 
-# A slot, a leaf or a result is given by its offset in the context, in bytes.
+# A slot, a leaf or a result is given by its offset in the context, which is the frame of a program, in bytes.
 OUTPUT_SLOT = 0
 OUTPUT_DTYPE = 8
 OUTPUT_NDIM = 16
@@ -88,13 +126,16 @@ OUTPUT_DONATED = 40  # the leaf whose memory it takes over, or 0
 OUTPUT_INPUT = 48  # the slot of that leaf
 OUTPUT_BYTES = 56
 
-CONTEXT_STATUS = 0  # the words of the call: status, thunk, two words of detail, four more
-CONTEXT_THUNK = 8
+CONTEXT_STATUS = 0  # the words of the call, of which each ticket has a copy: status, thunk, two of detail, two more
+CONTEXT_THUNK = 8  # the number of the item that failed
 CONTEXT_DETAIL = 16
+CONTEXT_RECORDS = 48  # memory that a kernel has asked for: see records.py
+CONTEXT_SELF = 56  # the context
 CONTEXT_NEXT = 64
 CONTEXT_BASE = 72  # the arena that the slots of temporaries point to
 CONTEXT_PROGRAM = 88
 CONTEXT_CLOCK = 96  # when signals were looked for, in nanoseconds
+CONTEXT_WORK = 104  # nanoseconds of loops, estimated, until the next look at the clock
 CONTEXT_SLOTS = 128
 
 LEAF_OBJECT = 0  # held by the context while its memory is used; 0 for a number

@@ -1,4 +1,9 @@
-"""The native runtime, compiled and loaded: its functions, the one state of the process, and what they rely on."""
+"""The native runtime, compiled and loaded: its functions, the one state of the process, and what they rely on.
+
+It comes in three parts, of which a first call waits for one: `Library` runs programs, `Threads` shares their work among
+the processors, `Caller` takes calls to them without Python in between. The other two are loaded when a program runs for
+the second time, `Threads` also for a long one.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +13,31 @@ import os
 import sys
 import sysconfig
 import threading
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
 
 from . import blocks, layout, pool
-from .dispatch import add_entry, clear_entries, dispatch, execute
-from .language import Module
-from .runtime import free_arenas, free_contexts, give_context, new_state, run, take_context
+from .dispatch import add_entry, clear_entries, dispatch
+from .language import Module, Native
+from .runtime import free_arenas, free_contexts, give_context, new_state, run, run_sequence, take_context
+from .serial import run_alone
 
+T = TypeVar("T")
 Word = ctypes.c_int64
 HANDLER_BYTES = 180  # PyDataMem_Handler, and the name of its capsule
 NEW_FROM_DESCR, SCALAR, ARRAY_TYPE, GET_HANDLER = 94, 60, 2, 305  # in NumPy's table of C functions, for ever
 SAMPLE_DTYPES = ("?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d", "F", "D")
 CAN_THREAD = sys.platform != "win32"
-_lock = threading.Lock()
+_lock = threading.RLock()
 _library: list[Library] = []
+_threads: list[Threads] = []
+_caller: list[Caller] = []
 
 if CAN_THREAD:
-    from .workers import pool_reset, pool_resize
+    from .workers import pool_reset, pool_resize, run_parallel
 
     # No child inherits a runtime half made.
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
@@ -46,65 +56,95 @@ def word(address: int) -> Word:
     return Word.from_address(address)
 
 
-class Library:
-    """The runtime's functions, callable from Python, and the address of the process's state.
+def functions(natives: Sequence[Native]) -> tuple[dict[str, int], Callable[..., Any]]:
+    """Compile native functions: their addresses, and what makes one of them callable from Python, with the GIL held."""
+    address = Module(natives).load()
 
-    All but `dispatch` are called with the GIL held, which protects their lists.
-    """
+    def function(name: str, result: Any, *arguments: Any) -> Any:
+        return ctypes.PYFUNCTYPE(result, *arguments)(address[name])
+
+    return address, function
+
+
+class Library:
+    """What runs programs: its functions, callable from Python, and the address of the process's state."""
 
     def __init__(self) -> None:
-        # The compiler takes every other one on each of two processors: `dispatch` here, `execute` and `run` there.
-        natives = [dispatch, execute, take_context, run, give_context, free_contexts, new_state, free_arenas]
-        natives += [add_entry, clear_entries]
-        natives += [blocks.block_malloc, blocks.block_calloc, blocks.block_realloc, blocks.block_free]
-        natives += [blocks.free_blocks]
-        if CAN_THREAD:
-            natives += [pool_reset, pool_resize]
-        address = Module(natives).load()
-
-        def function(name: str, result: Any, *arguments: Any) -> Any:
-            return ctypes.PYFUNCTYPE(result, *arguments)(address[name])
-
-        self.dispatch = address["dispatch"]
+        natives = [run, take_context, give_context, free_contexts, new_state, free_arenas, run_alone, run_sequence]
+        address, function = functions(natives)
         self.free_arenas = function("free_arenas", None, Word)
         self.take_context = function("take_context", Word, Word)
         self.give_context = function("give_context", None, Word)
         self.free_contexts = function("free_contexts", None, Word)
         self.run = function("run", ctypes.c_int32, Word)
+        self.new = function("new_state", Word, Word)
+        self.state = self.new(layout.STATE_BYTES)
+        if not self.state:
+            raise MemoryError
+        self.enter(
+            {
+                layout.STATE_RUN: address["run"],
+                layout.STATE_SEQUENCE: address["run_sequence"],
+                layout.STATE_RUN_PARALLEL: address["run_alone"],
+                layout.STATE_MAIN_THREAD: threading.main_thread().ident or 0,
+            }
+        )
+        if CAN_THREAD:
+            os.register_at_fork(after_in_child=self.after_fork)
+
+    def enter(self, values: Mapping[int, int]) -> None:
+        """Write words of the state."""
+        for offset, value in values.items():
+            word(self.state + offset).value = value
+
+    def after_fork(self) -> None:
+        """In the child of a fork the thread that forked is the main one."""
+        self.enter({layout.STATE_MAIN_THREAD: threading.get_ident()})
+
+
+class Threads:
+    """The thread pool: until it is there, parallel thunks run on the thread that calls."""
+
+    def __init__(self) -> None:
+        runtime = library()
+        address, function = functions([run_parallel, pool_reset, pool_resize])
+        reset = functools.partial(function("pool_reset", None, Word), runtime.state)
+        reset()
+        runtime.enter({layout.STATE_THREADS: 1})
+        pool.listen(functools.partial(function("pool_resize", None, Word, Word), runtime.state))
+        os.register_at_fork(after_in_child=reset)  # no worker is there, and any lock may be held
+        runtime.enter({layout.STATE_RUN_PARALLEL: address["run_parallel"]})
+
+
+class Caller:
+    """What takes calls from Python to programs and gives their results memory."""
+
+    def __init__(self) -> None:
+        threads()
+        natives = [dispatch, add_entry, clear_entries, blocks.free_blocks]
+        natives += [blocks.block_malloc, blocks.block_calloc, blocks.block_realloc, blocks.block_free]
+        address, function = functions(natives)
+        self.dispatch = address["dispatch"]
         self.add_entry = function("add_entry", None, Word, Word)
         self.clear_entries = function("clear_entries", None, Word)
         self.free_blocks = function("free_blocks", None, Word)
-        new = function("new_state", Word, Word)
-        self.state, self.blocks, record = map(new, (layout.STATE_BYTES, blocks.BLOCKS_BYTES, HANDLER_BYTES))
-        if not (self.state and self.blocks and record):
+        runtime, api = library(), numpy_api()
+        self.state = runtime.state
+        self.blocks, record = map(runtime.new, (blocks.BLOCKS_BYTES, HANDLER_BYTES))
+        if not (self.blocks and record):
             raise MemoryError
-        if CAN_THREAD:
-            reset = function("pool_reset", None, Word)
-            reset(self.state)
-        api = numpy_api()
-        values = {
-            layout.STATE_NEW_ARRAY: api[NEW_FROM_DESCR],
-            layout.STATE_NEW_SCALAR: api[SCALAR],
-            layout.STATE_ARRAY_TYPE: id(np.ndarray),
-            layout.STATE_TRUE: id(True),
-            layout.STATE_FALSE: id(False),
-            layout.STATE_MISS: id(MISS),
-            layout.STATE_EXECUTE: address["execute"],
-            layout.STATE_BLOCKS: self.blocks,
-            layout.STATE_HANDLER: handler(record, self.blocks, address),
-            layout.STATE_THREADS: 1,
-            layout.STATE_MAIN_THREAD: threading.main_thread().ident or 0,
-        }
-        for offset, value in values.items():
-            word(self.state + offset).value = value
-        if CAN_THREAD:
-            pool.listen(functools.partial(function("pool_resize", None, Word, Word), self.state))
-            os.register_at_fork(after_in_child=functools.partial(self.after_fork, reset))
-
-    def after_fork(self, reset: Any) -> None:
-        """In the child of a fork, no worker exists, and the thread that forked is the main one."""
-        reset(self.state)
-        word(self.state + layout.STATE_MAIN_THREAD).value = threading.get_ident()
+        runtime.enter(
+            {
+                layout.STATE_NEW_ARRAY: api[NEW_FROM_DESCR],
+                layout.STATE_NEW_SCALAR: api[SCALAR],
+                layout.STATE_ARRAY_TYPE: id(np.ndarray),
+                layout.STATE_TRUE: id(True),
+                layout.STATE_FALSE: id(False),
+                layout.STATE_MISS: id(MISS),
+                layout.STATE_BLOCKS: self.blocks,
+                layout.STATE_HANDLER: handler(record, self.blocks, address),
+            }
+        )
 
 
 def handler(record: int, pool_: int, address: dict[str, int]) -> int:
@@ -127,12 +167,28 @@ def handler(record: int, pool_: int, address: dict[str, int]) -> int:
 
 
 def library() -> Library:
-    """The runtime, compiled and loaded at the first call."""
-    if not _library:
+    """What runs programs, compiled and loaded at the first call."""
+    return only(_library, Library)
+
+
+def caller() -> Caller:
+    """What takes calls to programs, compiled and loaded at the first call."""
+    return only(_caller, Caller)
+
+
+def threads() -> None:
+    """Compile and load the thread pool, where there can be threads."""
+    if CAN_THREAD:
+        only(_threads, Threads)
+
+
+def only(made: list[T], make: Callable[[], T]) -> T:
+    """The one object in the list `made`, made by the first who asks."""
+    if not made:
         with _lock:
-            if not _library:
-                _library.append(Library())
-    return _library[0]
+            if not made:
+                made.append(make())
+    return made[0]
 
 
 def arena_bytes() -> int:
@@ -148,13 +204,13 @@ def release_arenas() -> None:
 
 def release_blocks() -> None:
     """Give the memory that results left behind back to the system."""
-    if _library:
-        library().free_blocks(library().blocks)
+    if _caller:
+        caller().free_blocks(caller().blocks)
 
 
 def idle_bytes() -> int:
     """The memory that results left behind and that waits for others, in bytes."""
-    return word(library().blocks + blocks.BLOCKS_IDLE).value if _library else 0
+    return word(caller().blocks + blocks.BLOCKS_IDLE).value if _caller else 0
 
 
 def numpy_api() -> ctypes.Array[Any]:

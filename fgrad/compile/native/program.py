@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import layout, pool
-from .library import library, word
+from .library import library, threads, word
 
 PARALLEL = 20_000.0  # nanoseconds: a shorter thunk is one call on the calling thread
 TICKET = 5_000.0  # nanoseconds: a ticket takes at least about that
 TICKETS = 512  # at most about so many a thunk
 ALONE = 20e6  # nanoseconds: what one thread does at most between two looks for signals
+LONG = 20e6  # nanoseconds of parallel work: worth waiting for the code of the thread pool
 CLOCK = 100_000.0  # nanoseconds of serial thunks between two looks at the clock
 
 
@@ -56,6 +57,7 @@ class Program(NamedTuple):
     constants: Sequence[tuple[int, np.ndarray]]
     inputs: Sequence[int]
     outputs: Sequence[Output]
+    first: int = 0  # the number of the first thunk, among those of all its loops
 
 
 class NativeProgram:
@@ -66,8 +68,10 @@ class NativeProgram:
         self.outputs = [Output(*output) for output in program.outputs]
         self.library = library()
         self._keep: list[Any] = [constant for _, constant in program.constants]
-        costly = sum(thunk.cost for thunk in program.thunks) > PARALLEL
-        thunks = self._thunks([Thunk(*thunk) for thunk in program.thunks], costly)
+        costs = [thunk.cost for thunk in program.thunks]
+        costly = sum(costs) > PARALLEL
+        if sum(cost for cost in costs if cost > PARALLEL) > LONG:
+            threads()
         # One slot more: it takes the inputs that nothing reads. Leaves and results begin at multiples of 16.
         self._leaves = layout.CONTEXT_SLOTS + 8 * (program.slots + 1 + (program.slots + 1) % 2)
         self._results = self._leaves + layout.LEAF_BYTES * len(program.inputs)
@@ -76,8 +80,9 @@ class NativeProgram:
         constants = [x for slot, constant in program.constants for x in (self._slot(slot), address_of(constant))]
         fields = {
             layout.PROGRAM_STATE: self.library.state,
-            layout.PROGRAM_THUNKS: thunks,
-            layout.PROGRAM_THUNK_COUNT: len(program.thunks),
+            layout.PROGRAM_SEQUENCE: self._words(
+                sequence(program.thunks, layout.CONTEXT_SLOTS, operands, program.first, costly)
+            ),
             layout.PROGRAM_ARENA: program.arena,
             layout.PROGRAM_TEMPORARIES: self._words(temporaries),
             layout.PROGRAM_TEMPORARY_COUNT: len(program.temporaries),
@@ -87,10 +92,9 @@ class NativeProgram:
             layout.PROGRAM_OUTPUTS: self._words([x for o in self.outputs for x in self._output(o)]),
             layout.PROGRAM_OUTPUT_COUNT: len(self.outputs),
             layout.PROGRAM_LONG: int(costly),
-            layout.PROGRAM_CONTEXT_BYTES: operands + 8 * max((len(t[1]) for t in program.thunks), default=0),
+            layout.PROGRAM_CONTEXT_BYTES: operands + 8 * gathered(program.thunks),
             layout.PROGRAM_LEAVES: self._leaves,
             layout.PROGRAM_RESULTS: self._results,
-            layout.PROGRAM_OPERANDS: operands,
         }
         self.address = self._words([fields.get(offset, 0) for offset in range(0, layout.PROGRAM_BYTES, 8)])
         pool.register_controller()
@@ -119,36 +123,6 @@ class NativeProgram:
     def result(self, number: int) -> int:
         """Where the record of a result is in a context."""
         return self._results + layout.RESULT_BYTES * number
-
-    def _thunks(self, thunks: list[Thunk], costly: bool) -> int:
-        """The table of thunks."""
-        slots = [self._slot(slot) for thunk in thunks for slot in thunk.operands]
-        dims = [value for thunk in thunks for value in thunk.dims]
-        next_slot, next_dim = self._words(slots), self._words(dims)
-        table: list[int] = []
-        unseen = 0.0
-        for thunk in thunks:
-            step, alone = parts(thunk)
-            unseen += max(thunk.cost, 50.0)
-            look = costly and unseen >= CLOCK
-            if look:
-                unseen = 0.0
-            fields = {
-                layout.THUNK_ADDRESS: thunk.address,
-                layout.THUNK_DIMS: next_dim,
-                layout.THUNK_OPERANDS: next_slot,
-                layout.THUNK_COUNT: len(thunk.operands),
-                layout.THUNK_EXTENT: thunk.extent,
-                layout.THUNK_STEP: step,
-                layout.THUNK_TICKETS: -(-thunk.extent // step) if step else 1,
-                layout.THUNK_ALONE: alone,
-                layout.THUNK_CLOCK: int(look),
-                layout.THUNK_COST: int(thunk.cost),
-            }
-            table += [fields[offset] for offset in range(0, layout.THUNK_BYTES, 8)]
-            next_dim += 8 * len(thunk.dims)
-            next_slot += 8 * len(thunk.operands)
-        return self._words(table)
 
     def _output(self, output: Output) -> list[int]:
         """The record of a result."""
@@ -202,6 +176,52 @@ class NativeProgram:
         if leaf.ndim and owned and not any(np.may_share_memory(leaf, other) for other in others):
             return leaf
         return leaf.copy()
+
+
+def gathered(thunks: Sequence[Thunk]) -> int:
+    """The most operands of a thunk."""
+    return max((len(thunk[1]) for thunk in thunks), default=0)
+
+
+def sequence(thunks: Sequence[Thunk], slots: int, operands: int, first: int, costly: bool) -> list[int]:
+    """The words of a sequence, which may be anywhere in memory.
+
+    slots, operands: where in the frame the slots begin and the operands of a thunk are gathered, in bytes. first: see
+    `layout`. costly: whether it is to look for signals.
+    """
+    thunks = [Thunk(*thunk) for thunk in thunks]
+    head = {
+        layout.SEQUENCE_COUNT: len(thunks),
+        layout.SEQUENCE_FIRST: first,
+        layout.SEQUENCE_OPERANDS: operands,
+    }
+    words = [head[offset] for offset in range(0, layout.SEQUENCE_THUNKS, 8)]
+    behind: list[int] = []
+    distance = layout.THUNK_BYTES * len(thunks)  # from a thunk to what is behind all of them
+    unseen = 0.0
+    for thunk in thunks:
+        step, alone = parts(thunk)
+        unseen += max(thunk.cost, 50.0)
+        look = costly and unseen >= CLOCK
+        if look:
+            unseen = 0.0
+        fields = {
+            layout.THUNK_ADDRESS: thunk.address,
+            layout.THUNK_DIMS: distance + 8 * (len(behind) + len(thunk.operands)),
+            layout.THUNK_OPERANDS: distance + 8 * len(behind),
+            layout.THUNK_COUNT: len(thunk.operands),
+            layout.THUNK_EXTENT: thunk.extent,
+            layout.THUNK_STEP: step,
+            layout.THUNK_TICKETS: -(-thunk.extent // step) if step else 1,
+            layout.THUNK_ALONE: alone,
+            layout.THUNK_CLOCK: int(look),
+            layout.THUNK_COST: int(thunk.cost),
+        }
+        words += [fields[offset] for offset in range(0, layout.THUNK_BYTES, 8)]
+        behind += [slots + 8 * slot for slot in thunk.operands]
+        behind += thunk.dims
+        distance -= layout.THUNK_BYTES
+    return words + behind
 
 
 def parts(thunk: Thunk) -> tuple[int, int]:

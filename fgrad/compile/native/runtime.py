@@ -5,7 +5,6 @@ only the loop itself may run without it (builds of Python without a GIL have a l
 each call from within a callback, so has its own.
 """
 
-import sys
 import sysconfig
 
 from .language import (
@@ -29,6 +28,7 @@ from .layout import (
     CONTEXT_CLOCK,
     CONTEXT_NEXT,
     CONTEXT_PROGRAM,
+    CONTEXT_SELF,
     CONTEXT_STATUS,
     CONTEXT_THUNK,
     PROGRAM_ARENA,
@@ -37,15 +37,18 @@ from .layout import (
     PROGRAM_CONTEXT_BYTES,
     PROGRAM_CONTEXTS,
     PROGRAM_LONG,
-    PROGRAM_OPERANDS,
+    PROGRAM_SEQUENCE,
     PROGRAM_STATE,
     PROGRAM_TEMPORARIES,
     PROGRAM_TEMPORARY_COUNT,
-    PROGRAM_THUNK_COUNT,
-    PROGRAM_THUNKS,
+    SEQUENCE_COUNT,
+    SEQUENCE_FIRST,
+    SEQUENCE_OPERANDS,
+    SEQUENCE_THUNKS,
     STATE_ARENA_BYTES,
     STATE_ARENAS,
     STATE_LOCK,
+    STATE_RUN_PARALLEL,
     THUNK_ADDRESS,
     THUNK_BYTES,
     THUNK_CLOCK,
@@ -55,12 +58,7 @@ from .layout import (
     THUNK_OPERANDS,
     THUNK_TICKETS,
 )
-from .serial import INTERRUPTED, interrupted, nanoseconds, run_alone
-
-if sys.platform == "win32":
-    run_parallel = run_alone
-else:
-    from .workers import run_parallel
+from .serial import INTERRUPTED, interrupted, nanoseconds
 
 ALIGNMENT = 64
 WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -183,6 +181,7 @@ def new_context(program):
         return 0
     memset(context, 0, size)
     store_i64(context + CONTEXT_PROGRAM, program)
+    store_i64(context + CONTEXT_SELF, context)
     constants = load_i64(program + PROGRAM_CONSTANTS)
     for i in range(load_i64(program + PROGRAM_CONSTANT_COUNT)):
         store_i64(context + load_i64(constants + 16 * i), load_i64(constants + 16 * i + 8))
@@ -237,13 +236,15 @@ def run(context):
                 address = arena + ARENA_HEADER + load_i64(temporaries + 16 * i + 8)
                 store_i64(context + load_i64(temporaries + 16 * i), address)
     status = i64(0)
+    store_i64(context + CONTEXT_THUNK, -1)
+    sequence = load_i64(program + PROGRAM_SEQUENCE)
     if load_i64(program + PROGRAM_LONG):
         store_i64(context + CONTEXT_CLOCK, nanoseconds())
         thread = PyEval_SaveThread()
-        status = run_thunks(state, program, context)
+        status = run_sequence(state, context, context, sequence)
         PyEval_RestoreThread(thread)
     else:
-        status = run_thunks(state, program, context)
+        status = run_sequence(state, context, context, sequence)
     if arena:
         if WITHOUT_GIL:
             lock(state)
@@ -254,27 +255,32 @@ def run(context):
     return i32(status)
 
 
-@native("i64(i64 state, i64 program, i64 context)")
-def run_thunks(state, program, context):
-    """The loop: gather a thunk's operands, call it, stop at the first status that is not zero."""
-    operands = context + load_i64(program + PROGRAM_OPERANDS)
-    thunk = load_i64(program + PROGRAM_THUNKS)
-    for number in range(load_i64(program + PROGRAM_THUNK_COUNT)):
-        slots = load_i64(thunk + THUNK_OPERANDS)
+@native("i64(i64 state, i64 context, i64 frame, i64 sequence)")
+def run_sequence(state, context, frame, sequence):
+    """Gather a thunk's operands from the slots in the frame, call it, stop at the first status that is not zero.
+
+    `context` is that of the call, to which the thunk that failed is told: the innermost, if it is one of a loop.
+    """
+    operands = frame + load_i64(sequence + SEQUENCE_OPERANDS)
+    thunk = sequence + SEQUENCE_THUNKS
+    for number in range(load_i64(sequence + SEQUENCE_COUNT)):
+        slots = thunk + load_i64(thunk + THUNK_OPERANDS)
         for i in range(load_i64(thunk + THUNK_COUNT)):
-            store_i64(operands + 8 * i, load_i64(context + load_i64(slots + 8 * i)))
+            store_i64(operands + 8 * i, load_i64(frame + load_i64(slots + 8 * i)))
         extent = load_i64(thunk + THUNK_EXTENT)
-        dims = load_i64(thunk + THUNK_DIMS)
+        dims = thunk + load_i64(thunk + THUNK_DIMS)
         status = i32(0)
         if load_i64(thunk + THUNK_TICKETS) > 1:
-            status = run_parallel(state, context, thunk, operands)
+            address = load_i64(state + STATE_RUN_PARALLEL)
+            status = call(address, "i32(i64,i64,i64,i64)", state, context, thunk, operands)
         else:
             address = load_i64(thunk + THUNK_ADDRESS)
             status = call(address, "i32(i64,i64,i64,i64,i64)", context, operands, dims, 0, extent)
         if status == 0 and load_i64(thunk + THUNK_CLOCK) and interrupted(state, context):
             status = i32(INTERRUPTED)
         if status != 0:
-            store_i64(context + CONTEXT_THUNK, number)
+            if load_i64(context + CONTEXT_THUNK) < 0:
+                store_i64(context + CONTEXT_THUNK, load_i64(sequence + SEQUENCE_FIRST) + number)
             return i64(status)
         thunk += THUNK_BYTES
     return 0

@@ -14,6 +14,9 @@ from .language import (
 )
 from .layout import (
     CONTEXT_CLOCK,
+    CONTEXT_PROGRAM,
+    CONTEXT_SELF,
+    PROGRAM_STATE,
     STATE_MAIN_THREAD,
     THUNK_ADDRESS,
     THUNK_ALONE,
@@ -74,7 +77,7 @@ def run_alone(state, context, thunk, operands):
     """A parallel thunk on the calling thread, in parts short enough for signals."""
     extent = load_i64(thunk + THUNK_EXTENT)
     step = load_i64(thunk + THUNK_ALONE)
-    dims = load_i64(thunk + THUNK_DIMS)
+    dims = thunk + load_i64(thunk + THUNK_DIMS)
     for begin in range(0, extent, step):
         end = begin + step if begin + step < extent else extent
         status = call(load_i64(thunk + THUNK_ADDRESS), "i32(i64,i64,i64,i64,i64)", context, operands, dims, begin, end)
@@ -82,4 +85,13 @@ def run_alone(state, context, thunk, operands):
             return status
         if end < extent and interrupted(state, context):
             return INTERRUPTED
+    return 0
+
+
+@native("i32(i64 call)", cold=True)
+def look_for_signals(call):
+    """What kernels that run long call from time to time: the status to leave with, or 0."""
+    context = load_i64(call + CONTEXT_SELF)
+    if interrupted(load_i64(load_i64(context + CONTEXT_PROGRAM) + PROGRAM_STATE), context):
+        return INTERRUPTED
     return 0

@@ -133,7 +133,7 @@ def take_ticket(state, job):
     words = stack(64)
     memcpy(words, load_i64(job + JOB_CONTEXT), 64)
     operands = load_i64(job + JOB_OPERANDS)
-    dims = load_i64(thunk + THUNK_DIMS)
+    dims = thunk + load_i64(thunk + THUNK_DIMS)
     status = call(load_i64(thunk + THUNK_ADDRESS), "i32(i64,i64,i64,i64,i64)", words, operands, dims, begin, end)
     if status != 0:
         # Tickets are taken in order, so the lowest one that fails is the same for any number of threads.

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core import tree
-from ..core.errors import LeafError, message
-from ..core.handles import LOCAL, settled, untouched
-from ..core.trace import Tracer
-from ..core.types import canonical
-from ..numpy.writing import Selection
+from .errors import LeafError, message
+from .handles import LOCAL, settled, untouched
+from .trace import Tracer, peek, state
+from .tree import path_of
+from .types import canonical
 
 
 class ShapeDtypeStruct:
@@ -48,11 +47,6 @@ class ShapeDtypeStruct:
         return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype.name})"
 
 
-def path_of(treedef: Any, i: int, skip: int = 0) -> str:
-    """Where leaf i stands in a structure, without the first `skip` steps."""
-    return tree.keystr(tree.leaves_with_path(tree.unflatten(treedef, list(range(treedef.num_leaves))))[i][0][skip:])
-
-
 def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0, settling: bool = True) -> list[Any]:
     """Leaves as tracers, native arrays or Python scalars; `LeafError` names the path of what is none of these.
 
@@ -66,10 +60,19 @@ def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0, settl
         try:
             out.append(canonical(x))
         except LeafError as error:
-            if type(x) is Selection:
+            if hasattr(type(x), "refuse"):  # what stands for no array says so itself
                 x.refuse()
             raise LeafError(f"{what}{path_of(treedef, i, skip)}: {error}") from None
     return out
+
+
+def known(leaves: Sequence[Any]) -> Sequence[Any]:
+    """The values of leaves where all of them have one and no program is traced; else the leaves as they are."""
+    if state.builder is None:
+        values = [peek(x) for x in leaves]
+        if all(v is not None for v in values):
+            return values
+    return leaves
 
 
 def described(x: Any) -> str:
