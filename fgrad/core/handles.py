@@ -139,9 +139,6 @@ def fresh(x: Tracer) -> Tracer:
     return Tracer(x.owner, x.sig, x.value, x.slot)
 
 
-writable = fresh  # as a name for what a loop does to its carries: the handle that a body gets may be written
-
-
 def copied(x: Tracer) -> Tracer:
     """A copy that may be written under the innermost trace. Nothing is computed: both share the value until then."""
     x = fresh(x)
