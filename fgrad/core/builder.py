@@ -35,6 +35,8 @@ class Builder(Trace):
         self.with_sites = sites
         self.records: list[tuple[Call, list[Atom], list[Var], int]] = []
         self.sites: list[Site | None] = []
+        self.makers: dict[Any, tuple[Call, Sequence[Any], int]] = {}  # of those records that were asked for
+        self.indexed = 0
         self.captured: dict[Any, tuple[Var, Any, Any]] = {}  # what stands for a value, the value, the object
         self.snapshots: dict[int, tuple[Any, np.ndarray]] = {}
 
@@ -53,6 +55,13 @@ class Builder(Trace):
         if call.single:
             return Tracer(self, call.out_sigs[0], outs[0])
         return tuple([Tracer(self, s, v) for s, v in zip(call.out_sigs, outs, strict=True)])
+
+    def origin_of(self, value: Any) -> tuple[Call, Sequence[Any], int] | None:
+        for call, atoms, outs, _ in self.records[self.indexed :]:
+            for k, v in enumerate(outs):
+                self.makers[v] = call, atoms, k
+        self.indexed = len(self.records)
+        return self.makers.get(value)
 
     def atom(self, x: Any) -> Atom:
         """The operand that stands for `x` here: a variable of this program, a captured value, or a literal."""

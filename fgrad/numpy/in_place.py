@@ -20,7 +20,7 @@ from .promote import is_weak
 from .running import cumsum
 from .sorting import sort
 from .support import is_traced, where_call
-from .writing import RANK, Selection, assign, in_place, put_at, set_item, store
+from .writing import RANK, Selection, assign, in_place, put_at, set_item, store, unknown_mask
 
 # ------------------------------------------------------------------------------------------------ operators of tracers
 
@@ -101,6 +101,22 @@ def _part(name: str) -> Any:
 
 
 Tracer.real, Tracer.imag = _part("real"), _part("imag")  # type: ignore[attr-defined]
+
+
+def _flat(self: Tracer) -> Any:
+    """All elements in one axis, to be read and written."""
+    flat = self.reshape(-1)  # type: ignore[attr-defined]
+    if type(flat.origin) is not tuple:
+        what = "x.flat is not possible on a view whose elements do not stand side by side"
+        raise MutationError(message(what, got=f"a view, {self.aval}", do="write x[index] = values, or read x.ravel()"))
+    return flat
+
+
+def _assign_flat(self: Tracer, values: Any) -> None:
+    put(self, np.arange(self.size), values)
+
+
+Tracer.flat = property(_flat, _assign_flat)  # type: ignore[attr-defined]
 
 
 # ------------------------------------------------------------------------------------------------- functions of indices
@@ -235,10 +251,11 @@ def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -
     if not _changed("copyto", dst, True, lambda: None):
         return
     src = operand(src)
-    fits = (
-        RANK[np.asarray(src).dtype.kind] <= RANK[dst.dtype.kind] if is_weak(src) and type(src) is not Tracer else None
-    )
-    if not (np.can_cast(src.dtype, dst.dtype, casting) if fits is None else fits):
+    if is_weak(src) and type(src) is not Tracer:
+        fits = casting == "unsafe" or RANK[np.asarray(src).dtype.kind] <= RANK[dst.dtype.kind]
+    else:
+        fits = np.can_cast(src.dtype, dst.dtype, casting)
+    if not fits:
         do = 'convert it with .astype, or set casting="unsafe"'
         raise DtypeError(message(f"np.copyto: the values do not fit an array of {dst.dtype}", got=src, do=do))
     if where is True:
@@ -251,7 +268,11 @@ def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -
 
 def _at(op: str, name: str) -> Callable[..., None]:
     def at(a: Any, indices: Any, b: Any) -> None:
-        if _changed(f"{name}.at", a, True, lambda: None):
+        if not _changed(f"{name}.at", a, True, lambda: None):
+            return
+        if unknown_mask(indices) is not None:  # it names no element twice
+            a[indices] = getattr(np, name)(a[indices], b)
+        else:
             put_at(a, indices, b, op, f"np.{name}.at")
 
     return at

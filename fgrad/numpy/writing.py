@@ -16,10 +16,10 @@ import numpy as np
 from ..core.calls import LIMIT, Call
 from ..core.errors import ConcretizationError, DtypeError, MutationError, ShapeError, message
 from ..core.handles import ARGUMENT, LOCAL, STALE, adopt, fresh, home, live_views, replace, rewrite
-from ..core.trace import Tracer, concrete, peek, signature, state
+from ..core.trace import Tracer, concrete, peek, same, signature, state
 from .creation import astype
 from .index_calls import operand, writes
-from .index_pattern import FULL, MASK, mask_differs, parse
+from .index_pattern import FULL, INT, MASK, mask_differs, parse
 from .shapes import reshape_call
 from .support import where_call
 from .views import extend, path_of, root_of, statics_of
@@ -104,12 +104,19 @@ def put_at(x: Tracer, index: Any, value: Any, op: str, what: str) -> None:
     if seen and _is_there(root, path, value):
         return
     given = operand(value)
+    if op == "set" and _shape(given) and pattern == (INT,) * x.ndim and not _has_ellipsis(index):
+        do = "write x[i:i + 1] = v, or take the element out of v"
+        raise ShapeError(message("x[i] = v: one element cannot hold an array", got=f"v of shape {given.shape}", do=do))
     value = _converted(given, x.dtype) if op == "set" else given
     call = _write(root, path, value, op)
     if type(index) is int and x is root and op == "set" and value is given and type(value) in _COMMON:
         if len(_HEADS) >= LIMIT:
             _HEADS.clear()
         _HEADS[root.sig, value.sig if type(value) is Tracer else type(value)] = call
+
+
+def _has_ellipsis(index: Any) -> bool:
+    return type(index) is tuple and any([i is ... for i in index])
 
 
 def _write(root: Tracer, path: list[Any], value: Any, op: str) -> Call:
@@ -174,6 +181,10 @@ def assign(x: Tracer, new: Any, what: str, argument: bool = False) -> None:
 
 def store(x: Tracer, new: Any, what: str, casting: Any = "same_kind", argument: bool = False) -> Tracer:
     """Write a result to all of `x`, whose shape it must have, under NumPy's rule for casts; x."""
+    if is_number(x):
+        raise TypeError(
+            message(f"{what}: x is a number, not an array", got=f"a traced {x.aval}", do="assign to the name")
+        )
     if new.shape != x.shape:
         text = f"{what}: the result does not fit into x, which keeps its shape"
         raise ShapeError(message(text, got=f"a result of shape {new.shape} for {x.aval}", do="write x = x + y"))
@@ -251,6 +262,8 @@ def _shape(value: Any) -> tuple[int, ...]:
 class Selection:
     """x[mask] for a mask that is not known: elementwise operations, to be assigned to y[mask]; nothing else.
 
+    The masks may be two results of the same operations: x[x > 0] = np.sqrt(x[x > 0]).
+
     `value` is computed for all elements; those that the mask selects count.
     """
 
@@ -270,7 +283,7 @@ class Selection:
 
     def under(self, mask: Tracer) -> Any:
         """The value, where it was selected by the same mask; else refuse."""
-        if mask.owner is not self.mask.owner or mask.value is not self.mask.value:
+        if not same(mask, self.mask):
             self.refuse()
         return self.value
 
