@@ -20,9 +20,17 @@ from .promote import is_weak
 from .running import cumsum
 from .sorting import sort
 from .support import is_traced, where_call
-from .writing import RANK, Selection, assign, in_place, put_at, set_item, store, unknown_mask
+from .writing import RANK, Selection, assign, in_place, masked_part, put_at, set_item, store, unknown_masks
 
 # ------------------------------------------------------------------------------------------------ operators of tracers
+
+
+
+def _select(x: Tracer, index: Any) -> Selection | None:
+    """x[index] where the index has a mask that is not known; None for other indices."""
+    part = masked_part(x, index)
+    return None if part is None else Selection(part[1], copied(part[0]), part[2])
+
 
 _SIGNS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@",
@@ -32,7 +40,7 @@ for _name, _sign in _SIGNS.items():
     setattr(Tracer, f"__i{_name}__", in_place(getattr(Tracer, f"__{_name}__"), _sign))
 Tracer.__setitem__ = set_item  # type: ignore[attr-defined]
 Tracer._receive = store  # type: ignore[attr-defined]
-masks.select = lambda x, mask: Selection(mask, copied(x))
+masks.select = _select
 
 _UFUNCS = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "floordiv": np.floor_divide,
@@ -270,7 +278,7 @@ def _at(op: str, name: str) -> Callable[..., None]:
     def at(a: Any, indices: Any, b: Any) -> None:
         if not _changed(f"{name}.at", a, True, lambda: None):
             return
-        if unknown_mask(indices) is not None:  # it names no element twice
+        if unknown_masks(indices):  # they name no element twice
             a[indices] = getattr(np, name)(a[indices], b)
         else:
             put_at(a, indices, b, op, f"np.{name}.at")

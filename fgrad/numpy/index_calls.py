@@ -177,7 +177,7 @@ def _write(
     x = cast(x, x.dtype)
     if path:
         return _through(x, path, operands, lambda y, rest: _write(y, u, *rest, pattern=pattern, op=op, mode=mode))
-    _check_update(x, u, op)
+    check_update(x, u, op)
     at = Layout(x.shape, pattern, operands)
     extra = len(u.shape) - len(at.shape)
     if extra > 0 and op == "set" and u.shape[:extra] == (1,) * extra:  # as in NumPy's assignment
@@ -247,7 +247,7 @@ def _checking(pattern: tuple[Any, ...]) -> str:
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
-def _check_update(x: Any, u: Any, op: str) -> None:
+def check_update(x: Any, u: Any, op: str) -> None:
     if _RANK[u.dtype.kind] > _RANK[x.dtype.kind] or (op == "divide" and x.dtype.kind in "biu"):
         what = f"{op}: an array of {x.dtype} cannot hold the result"
         raise DtypeError(message(what, got=f"an update of {u.dtype}", do="convert one of them with .astype"))
@@ -288,9 +288,9 @@ writes = _Writes(_write, None, None, "at")
 
 
 class _Masks:
-    """A slot for what x[mask] is where the mask is not known, which the module that can write such an x[mask] fills."""
+    """A slot for what x[index] is where a mask is not known (else None), which the module that can write such fills."""
 
-    select: Callable[[Tracer, Tracer], Any]
+    select: Callable[[Tracer, Any], Any]
 
 
 masks = _Masks()
@@ -329,8 +329,10 @@ def getitem(x: Tracer, index: Any) -> Any:
             if not len(x.views) & 15:
                 tidy(x.views)
             return out
-    if cls is Tracer and index.dtype == np.bool_ and peek(index) is None:
-        return masks.select(x, index)
+    if cls is Tracer or (cls is tuple and Tracer in map(type, index)):
+        selected = masks.select(x, index)
+        if selected is not None:
+            return selected
     pattern, operands, dynamic = parse(aval_of(sig), index)
     return _get(x, (pattern, "raise" if dynamic else "promise"), operands, index)
 

@@ -102,7 +102,8 @@ def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any
 def _received(ufunc: Any, method: str, inputs: Any, outs: Any, *, casting: str = "same_kind", **kwargs: Any) -> Any:
     """The results of a ufunc, written to those of `outs` that are not None: where the argument `where` holds."""
     where = kwargs.pop("where", True) if method == "__call__" and None not in outs else True
-    found = getattr(ufunc, method)(*inputs, **kwargs)
+    with np.errstate() if where is True else np.errstate(all="ignore"):
+        found = getattr(ufunc, method)(*inputs, **kwargs)
     results = list(found) if isinstance(found, tuple) else [found]
     for k, out in enumerate(outs):
         if out is not None:
