@@ -51,11 +51,13 @@ def _unary(function: Function) -> Callable[..., Any]:
     def face(x: Any, *statics: Any, **named: Any) -> Any:
         if type(x) is not Tracer:
             return run_untraced(function, (x,), statics, named)
-        if full is not None and (statics or named):
-            return full(x, *statics, **named)
         if named:
+            if full is not None:
+                return full(x, *statics, **named)
             call = function.call((x.sig,), _hashable(statics), _hashable(named))
         elif statics:
+            if full is not None:
+                return full(x, *statics)
             try:
                 found = calls.get(((x.sig,), statics))
             except TypeError:

@@ -25,7 +25,6 @@ from .writing import RANK, Selection, assign, in_place, masked_part, put_at, set
 # ------------------------------------------------------------------------------------------------ operators of tracers
 
 
-
 def _select(x: Tracer, index: Any) -> Selection | None:
     """x[index] where the index has a mask that is not known; None for other indices."""
     part = masked_part(x, index)

@@ -15,7 +15,7 @@ from ..core.calls import LIMIT, Call, Function
 from ..core.errors import DtypeError, OutOfBoundsError, message
 from ..core.handles import STALE, WRITTEN, tidy, view
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, apply, leaked, peek, signature, state
+from ..core.trace import Tracer, apply, leaked, signature, state
 from ..core.types import aval_of, canonical
 from ..primitives.family import full, type_of
 from ..primitives.index import inside_bounds

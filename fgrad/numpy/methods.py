@@ -65,8 +65,10 @@ for _name, _f in UNARY_OPERATORS.items():
 
 def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
     """NumPy hands a ufunc over because an operand is traced."""
-    if not kwargs and method == "__call__" and ufunc in ROUTES and type(self.sig) is not type:
-        return ROUTES[ufunc](*inputs)
+    if not kwargs and method == "__call__" and type(self.sig) is not type:
+        f = ROUTES.get(ufunc)
+        if f is not None:
+            return f(*inputs)
     outs = kwargs.pop("out", ())
     if any([out is not None for out in outs]):
         if all([out is None or type(out) is Tracer for out in outs]):
