@@ -17,7 +17,7 @@ from ..core.errors import GradError, ShapeError, TreeError, message
 from ..core.handles import argument, fresh, settled
 from ..core.leaves import Own, check_callable, checked, described, name_of, path_of
 from ..core.trace import Tracer, signature, unmasked
-from ..core.types import aval_of, canonical
+from ..core.types import aval_of, canonical, shaped
 from ..passes.jvp import Dual, split
 from ..passes.linearize import Tape
 
@@ -187,12 +187,16 @@ def pair(out: Any, fun: Callable[..., Any]) -> tuple[Any, Any]:
 
 
 _ONES: dict[np.dtype, Any] = {}
+_SCALAR, _ONE = shaped((), np.float64), np.float64(1)
 
 
 def _loss(tape: Tape, out: Any, fun: Callable[..., Any], holomorphic: bool) -> tuple[Any, Any, int | None]:
     """Value, seed and slot of a scalar loss."""
-    if type(out) is Tracer and out.owner is not tape:
-        out = settled(out)
+    if type(out) is Tracer:
+        if out.owner is not tape:
+            out = settled(out)
+        elif out.sig is _SCALAR and not holomorphic:  # the common one, without detours
+            return out.value, _ONE, out.slot
     if type(out) is Tracer:
         aval = out.aval
     else:

@@ -112,11 +112,14 @@ class Builder(Trace):
         )
 
 
+_SMALL = 1 << 16  # up to so many bytes two copies cost less than what looks at them in place
+
+
 def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays of one type hold the same bits (NaN equals itself, 0.0 differs from -0.0)."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    if a.flags.c_contiguous and b.flags.c_contiguous:
+    if a.nbytes > _SMALL and a.flags.c_contiguous and b.flags.c_contiguous:
         return a.size == 0 or bool((a.reshape(-1).view(np.uint8) == b.reshape(-1).view(np.uint8)).all())
     return a.tobytes() == b.tobytes()
 
