@@ -114,7 +114,7 @@ class TestSecondRuns:
             assert reruns and np.allclose(seen, [1.0, np.sin(2.0)])
 
     def test_within_a_program_that_a_program_calls(self, reruns):
-        """A custom rule is run by NumPy calls, and may hold a jitted function."""
+        """A custom rule may hold a jitted function."""
         seen = []
 
         @fgrad.jit
@@ -130,13 +130,13 @@ class TestSecondRuns:
             io(seen.append, None, x[1])
             y = rule(x)
             io(seen.append, None, y[1])
-            return fnp.sin(x)[i]
+            return y * x[i]
 
         x = np.array([1e300, 1.0])
-        assert f(x, 1) == np.sin(1.0)
-        assert len(reruns) >= 1 and np.allclose(seen, [1.0, 1.0, np.sin(1.0)])
+        np.testing.assert_allclose(f(x, 1), np.sin(x))
+        assert reruns and np.allclose(seen, [1.0, 1.0, np.sin(1.0)])
         del seen[:]
-        with pytest.raises(OutOfBoundsError, match=r"return fnp\.sin"):
+        with pytest.raises(OutOfBoundsError, match=r"return y \* x\[i\]"):
             f(x, 7)
         assert np.allclose(seen, [1.0, 1.0, np.sin(1.0)])
 
