@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..core.builder import resting_collector
-from ..core.effects import KEPT, Effect
+from ..core.effects import KEPT
 from ..core.errors import FgradError, OutOfBoundsError, describe_site, message, relocate
 from ..core.ir import Eqn, Jaxpr
 from ..primitives.index import out_of_bounds
@@ -24,7 +24,7 @@ from .expressions import NAN_MET, NEAR, TOO_FAR
 from .native.program import NativeProgram, Output, Program
 from .plan import Item, Plan, slots_of
 from .planner import PREPARATION, Planner
-from .small_programs import raising
+from .small_programs import checks, raising
 
 BACKENDS = ("native", "numba", "interpreter")
 
@@ -196,12 +196,19 @@ class Executable:
             found = list(raising(item.eqn))
         else:
             eqns = [item.eqn] if item.step is None else item.step.equations()
-            found = [(e, self.site(e)) for e in eqns if e is not None and Effect.RAISES in e.effects]
-        axes = [a for e, _ in found for a in e.params.get("axes", ()) if e.inputs[0].type.shape[a] == size]
-        if len(found) != 1 or len(axes) != 1 or found[0][0].primitive.region:
+            found = [(e, self.site(e)) for e in eqns if e is not None and checks(e)]
+        if any(e.primitive.region for e, _ in found):
             return None
-        e, site = found[0]
-        error = out_of_bounds(index, axes[0], e.inputs[0].type)
+        meant = {
+            (a, e.inputs[0].type, site)
+            for e, site in found
+            for a in e.params.get("axes", ())
+            if e.inputs[0].type.shape[a] == size
+        }
+        if len(meant) != 1:
+            return None
+        axis, type_, site = meant.pop()
+        error = out_of_bounds(index, axis, type_)
         relocate(error, site)
         return error
 

@@ -9,6 +9,7 @@ gradient is the same machine run on what the first tape made.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..core.effects import KEPT
 from ..core.handles import ARGUMENT, fresh, settled, untouched, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
-from ..core.trace import Trace, Tracer, apply, levels
+from ..core.trace import Trace, Tracer, apply, levels, state, unrecorded
 from ..core.types import aval_of
 from .interpret import interpret, strict_values
 from .quiet import quietly
@@ -226,7 +227,10 @@ class Tape(Trace):
         types = [aval_of(s) for s in call.sigs]
         values = strict_values(values, types)
         active = [bool(mask >> i & 1) and t.inexact for i, t in enumerate(types)]
-        outs, residuals, out_active, linear = region.linearize(active, *values, **call.params)
+        if state.builder is None or call.effects or Tracer in map(type, values):
+            outs, residuals, out_active, linear = region.linearize(active, *values, **call.params)
+        else:
+            outs, residuals, out_active, linear = unrecorded(region.linearize, active, *values, **call.params)
         outs = list(outs)
         if any(type(y) is Tracer for y in [*outs, *residuals]):
             self.nested = True
@@ -258,9 +262,12 @@ class Tape(Trace):
         if self.nested or any([type(ct) is Tracer for _, ct in seeds]):
             traced: list[Any] = quietly(self._pull_traced, seeds, wanted)
             return traced
-        result: list[Any] = quietly(self._pull_concrete, seeds, wanted, not self.kept)
-        if not self.kept and any([_has_nan(ct) for ct in result]):
-            result = quietly(self._pull_concrete, seeds, wanted, False)
+        if self.kept:
+            return quietly(self._pull_concrete, seeds, wanted, False)  # type: ignore[no-any-return]
+        walk = quietly if state.builder is None else partial(unrecorded, quietly)
+        result: list[Any] = walk(self._pull_concrete, seeds, wanted, True)
+        if any([_has_nan(ct) for ct in result]):
+            result = walk(self._pull_concrete, seeds, wanted, False)
         return result
 
     def _pull_concrete(self, seeds: Sequence[tuple[int, Any]], wanted: Sequence[int], optimistic: bool) -> list[Any]:

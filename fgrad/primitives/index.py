@@ -258,7 +258,11 @@ class Gather(Primitive):
         x = np.asarray(x)
         if mode == "raise":
             _checked(x, indices, axes)
-        out = _front(x, axes)[tuple(indices)] if indices else x
+        try:
+            out = _front(x, axes)[tuple(indices)] if indices else x
+        except IndexError:  # what had looked at promised indices is dead, as in a gradient that needs no value
+            _checked(x, indices, axes)
+            raise
         return (np.array(out, order="C")[()],)
 
     def tangent(
@@ -328,7 +332,11 @@ class Scatter(Primitive):
                 keep &= np.greater_equal(i, -x.shape[a]) & np.less(i, x.shape[a])
             rest = [n for a, n in enumerate(x.shape) if a not in axes]
             indices, u = tuple(np.asarray(i)[keep] for i in indices), np.broadcast_to(u, (*keep.shape, *rest))[keep]
-        self.place(_front(x, axes), tuple(indices) or (...,), u)
+        try:
+            self.place(_front(x, axes), tuple(indices) or (...,), u)
+        except IndexError:
+            _checked(x, indices, axes)
+            raise
         return x
 
     def tangent(
