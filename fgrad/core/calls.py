@@ -97,12 +97,21 @@ class Function:
     """A function of the user's surface that is recorded as one Call.
 
     `expand(*operands, *statics, **statics)` states it in strict equations. The first `arity` positional arguments are
-    operands (all of them where `arity` is None); everything behind, and every keyword, is static and must be hashable.
+    operands (all of them where `arity` is None); everything behind, and every keyword, is static and must be hashable,
+    or goes to `full`, NumPy's function with all its arguments.
     """
 
-    def __init__(self, expand: Callable[..., Any], run: Callable[..., Any] | None, arity: int | None, name: str):
+    def __init__(
+        self,
+        expand: Callable[..., Any],
+        run: Callable[..., Any] | None,
+        arity: int | None,
+        name: str,
+        full: Callable[..., Any] | None = None,
+    ):
         self.expand = expand
         self.numpy = run
+        self.full = full
         self.arity = arity
         self.calls: dict[Any, Call] = {}
         self.__name__ = self.__qualname__ = name

@@ -80,7 +80,7 @@ def _run_mean(x: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = Fal
     if type(x) is not np.ndarray or x.dtype.kind not in "fc" or x.dtype == np.float16 or dtype is not None:
         return np.mean(x, axis, dtype, None, keepdims)
     y = np.add.reduce(x, axis, None, None, keepdims)
-    return y / y.dtype.type(x.size // y.size if y.size else 1)
+    return y / (x.size // y.size if y.size else 1)
 
 
 def _wide(dtype: np.dtype) -> np.dtype:

@@ -36,7 +36,7 @@ def _define(name: str, expand: Callable[..., Any], run: Any, arity: int) -> Call
     >>> fnp.{name}({arguments}) == np.{name}({arguments})
     np.True_
     """
-    made = surface(run=run, arity=arity)(expand)
+    made = surface(run=run, arity=arity, full=numpy)(expand)
     for alias in {numpy, *[getattr(np, a) for a in _ALIASES.get(name, ())]}:
         ROUTES[alias] = made
     return made

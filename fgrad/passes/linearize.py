@@ -18,7 +18,7 @@ from ..core.builder import restored_site, same_bytes, trace
 from ..core.calls import Call
 from ..core.effects import KEPT
 from ..core.errors import Site, user_site
-from ..core.handles import argument, fresh, settled, written
+from ..core.handles import ARGUMENT, fresh, settled, untouched, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
 from ..core.trace import Trace, Tracer, apply, levels, state, unrecorded
@@ -67,7 +67,9 @@ class Tape(Trace):
             x = fresh(x)
         slot = self.count
         self.count = slot + 1
-        return argument(Tracer(self, sig, x, slot))
+        new = Tracer(self, sig, x, slot)
+        new.origin = ARGUMENT
+        return new
 
     def own(self, x: np.ndarray) -> np.ndarray:
         """`x` such that later writes to the user's array do not change it."""
@@ -244,7 +246,7 @@ class Tape(Trace):
         out_indices = tuple(k for k, a in enumerate(out_active) if a)
         entry = RegionEntry(linear, out_indices)
         out_slots = []
-        outs = [fresh(y) if type(y) is Tracer else y for y in outs]
+        outs = [y if a else untouched(y) for y, a in zip(outs, out_active, strict=True)]
         for k in out_indices:
             outs[k] = Tracer(self, call.out_sigs[k], outs[k], self.count)
             out_slots.append(self.count)
@@ -472,7 +474,7 @@ def _fresh(out: Any, values: Sequence[Any]) -> Any:
         return tuple([_fresh(y, values) for y in out])
     if type(out) is np.ndarray and (out.base is not None or any(out is v for v in values)):
         return out.copy()
-    return out
+    return untouched(out)
 
 
 def linear_parts(jaxpr: Jaxpr, active: Sequence[bool]) -> tuple[Jaxpr, Jaxpr, int, tuple[bool, ...]]:
