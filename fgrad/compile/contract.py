@@ -3,8 +3,8 @@
     %4 = mul %2 %3          %4 = fma %2 %3 %1
     %5 = add %4 %1
 
-For kernels in which one operation waits for the other, as in recurrences. Where scalars do, the sooner result counts: of
-two products ready at the same time, both are rounded, as a multiply-add would wait for one of them.
+For kernels in which one operation waits for the other, as in recurrences. In those on scalars the sooner result counts:
+of two products ready at the same time both are rounded, as a multiply-add would wait for one of them.
 
     %4 = mul %2 %3          the same: 4 + 3 cycles; fma would begin after %5, and take 4 + 4
     %5 = mul %1 %6
@@ -18,7 +18,6 @@ from collections import Counter
 from .nests import Builder, Value
 from .scalars import FLOATS
 from .statements import operands, statements
-
 
 CYCLES = {"add": 3, "sub": 3, "neg": 0, "mul": 4, "fma": 4, "div": 11, "sqrt": 12}  # until a result is there
 

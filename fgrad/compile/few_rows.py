@@ -5,8 +5,8 @@
 OpenBLAS copies both operands at every call in the order in which it reads them; for few rows that takes as long as the
 product. Here the rows of b lie in one piece, and P rows × U vectors of the result are in registers at a time:
 
-    for unit in [begin, end):                     a panel of U vectors of columns, of one of the products; perhaps a part
-                                                  of its rows
+    for unit in [begin, end):                     a panel of U vectors of columns, of one of the products; or a
+                                                  part of its rows
       for block of t:                             if the sum is long
         for tile of P rows:
           for l in vector:

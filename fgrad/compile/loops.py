@@ -117,7 +117,6 @@ def threaded(item: Item) -> bool:
     return item.kernel is not None or (bool(item.native) and item.native[0] in (gemm, gemv, copy))
 
 
-
 def while_items(e: Eqn, planner: Planner) -> list[Item]:
     """One stage for each sweep; what a run pushes is in its record if a later sweep reads it."""
     condition, consts, sweeps = (e.params[k] for k in ("cond", "consts", "sweeps"))

@@ -130,7 +130,7 @@ class Rows:
         self.cut = tuple(v in self.first or self.axes[v] is not None for v in body.inputs)
         self.body = self.narrow(body)
 
-    # ------------------------------------------------------------------------------------------------ where the rows are
+    # ---------------------------------------------------------------------------------------------- where the rows are
 
     def visit(self, e: Eqn) -> None:
         """Find the rows of what an equation gives."""
@@ -177,7 +177,7 @@ class Rows:
         elif axis != before or (axis not in (None, TOTAL) and out.type.shape[0] != self.size):
             raise Together
 
-    # ------------------------------------------------------------------------ by primitive: the axis that the rows are along
+    # ---------------------------------------------------------------------- by primitive: the axis that rows are along
 
     def elementwise(self, e: Eqn, axes: Sequence[int | None], given: int | None) -> int | None:
         axis = next((a for a in axes if a is not None), given)
@@ -277,7 +277,10 @@ class Rows:
             return place
         if axis in contract[side] or (side == 0 and contract[1] == (other.type.ndim - 1,)):
             raise Together  # products with a transposed matrix are better done for all rows at once
-        free = [[a for a in range(x.type.ndim) if a not in (*c, *b)] for x, c, b in zip(e.inputs, contract, batch, strict=True)]
+        free = [
+            [a for a in range(x.type.ndim) if a not in (*c, *b)]
+            for x, c, b in zip(e.inputs, contract, batch, strict=True)
+        ]
         return len(batch[0]) + side * len(free[0]) + free[side].index(axis)
 
     # ---------------------------------------------------------------------------------------------------------- results
@@ -322,13 +325,22 @@ class Rows:
             start, last = Var(each), outputs[n]
             out = Var(each)
             if self.axes[v] == TOTAL:
-                ahead.append(Eqn(p.broadcast_in_dim, [Literal(0, shaped((), t.dtype))], {"shape": each.shape, "dims": ()}, [start]))
+                ahead.append(
+                    Eqn(
+                        p.broadcast_in_dim,
+                        [Literal(0, shaped((), t.dtype))],
+                        {"shape": each.shape, "dims": ()},
+                        [start],
+                    )
+                )
                 total = Var(t)
                 behind.append(Eqn(p.reduce_sum, [out], {"axes": (0,)}, [total], e.origin))
                 behind.append(Eqn(p.add, [inputs[consts + n], total], {}, [last], e.origin))
             else:
                 dims = tuple(range(1, each.ndim))
-                ahead.append(Eqn(p.broadcast_in_dim, [inputs[consts + n]], {"shape": each.shape, "dims": dims}, [start]))
+                ahead.append(
+                    Eqn(p.broadcast_in_dim, [inputs[consts + n]], {"shape": each.shape, "dims": dims}, [start])
+                )
                 one = Var(shaped((1, *t.shape), t.dtype))
                 zero = Literal(0, shaped((), "int64"))
                 sizes = {"sizes": one.type.shape, "strides": (1,) * each.ndim}

@@ -70,8 +70,8 @@ class Stage:
     """A program, perhaps with a condition, over one frame; the fields are those of the record, see `layout`.
 
     setup: an atom or a buffer, and bytes to add. copies: to the memory of a slot. results: from there. blocks: of rows,
-    each with a frame of its own and an equal part of what is in memory; `apart`: bytes of the part of a slot, where that
-    is not one of so many of the whole.
+    each with a frame of its own and an equal part of what is in memory; `apart`: bytes of the part of a slot, where it
+    is not that of the whole over their number.
     """
 
     def __init__(self, memory: Memory, body: Plan, blocks: int = 1):
