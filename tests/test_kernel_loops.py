@@ -29,6 +29,8 @@ from fgrad import lax
 from fgrad.compile import engine, kernel_loops, numba_kernels, render_llvm
 from fgrad.compile.executable import Executable
 from fgrad.compile.kernel_loops import small
+from fgrad.compile.nests import Value
+from fgrad.compile.statements import statements
 from fgrad.core.errors import OutOfBoundsError
 from fgrad.regions.call import plainly
 
@@ -402,3 +404,20 @@ def test_a_choice_outside_is_the_nearest():
     for index in (-7, 0, 1, 2, 9):
         loop = chosen(index, [lambda x: x + 1, lambda x: x * 3, lambda x: -x], [F8(2.0)])
         same(compiled(loop), loop.plain())
+
+
+def test_roundings_of_a_recurrence_follow_what_waits():
+    """One difference of products waits for both; of many beside each other, multiply-adds are fewer operations."""
+
+    def operations(count):
+        def step(*xs):
+            return [x * y - 0.3 * y for x, y in zip(xs, [*xs[1:], xs[0]], strict=True)]
+
+        kernel = kernel_of(scanned(step, [np.float64(0.5)] * count, length=10)).launch.kernel
+        return [s.op for s in statements(kernel.body) if isinstance(s, Value)]
+
+    alone, many = operations(2), operations(12)
+    assert "fma" not in alone
+    assert alone.count("sub") == 2
+    assert many.count("fma") == 12
+    assert "sub" not in many
