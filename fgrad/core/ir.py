@@ -74,7 +74,8 @@ class Eqn:
     @property
     def effects(self) -> Effects:
         """Effects of this equation."""
-        return self.primitive.effects(*[a.type for a in self.inputs], **self.params)
+        p = self.primitive
+        return NONE if p.pure else p.effects(*[a.type for a in self.inputs], **self.params)
 
 
 class Jaxpr:

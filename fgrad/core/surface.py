@@ -12,15 +12,17 @@ from .trace import STATIC, Tracer, apply, concrete, signature, state
 from .types import canonical, signature_of, typed
 
 
-def surface(*, run: Callable[..., Any] | None = None, arity: int | None = 1) -> Callable[..., Any]:
+def surface(
+    *, run: Callable[..., Any] | None = None, arity: int | None = 1, resizes: bool = False
+) -> Callable[..., Any]:
     """Decorator: make a surface function of its expansion.
 
     `run` is NumPy's function with the same call; without it the rendered expansion runs. The result is a plain Python
-    function: outside any trace one test per operand and then NumPy.
+    function: outside any trace one test per operand and then NumPy. `resizes`: see `Function`.
     """
 
     def decorate(expand: Callable[..., Any]) -> Any:
-        function = Function(expand, run, arity, expand.__name__)
+        function = Function(expand, run, arity, expand.__name__, resizes)
         face: Any = _FACES.get(arity, _general)(function)
         face.__name__ = face.__qualname__ = expand.__name__
         face.__doc__ = expand.__doc__
