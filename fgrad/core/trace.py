@@ -329,6 +329,15 @@ def apply(call: Call, xs: Sequence[Any]) -> Any:
     return top.apply(call, xs)
 
 
+def apply_staged(call: Call, xs: Sequence[Any]) -> Any:
+    """As `apply`, but arrays made of known numbers alone are equations of a program that is being built, no captures."""
+    builder = state.builder
+    if builder is not None and any([aval_of(s).shape for s in call.out_sigs]):
+        if not any([type(x) is Tracer or aval_of(s).shape for x, s in zip(xs, call.sigs, strict=True)]):
+            return builder.apply(call, xs)
+    return apply(call, xs)
+
+
 def apply_first(call: Call, x: Tracer, y: Any) -> Any:
     """`apply` to two operands of which only the first is traced."""
     trace = x.owner

@@ -19,7 +19,7 @@ from ..core.effects import KEPT
 from ..core.handles import argument, fresh, settled, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
-from ..core.trace import Trace, Tracer, apply, levels
+from ..core.trace import Trace, Tracer, apply, apply_staged, levels
 from ..core.types import aval_of
 from .interpret import interpret, strict_values
 from .quiet import quietly
@@ -396,7 +396,7 @@ class Tape(Trace):
                 continue
             accs = tuple(k for k in rule.accumulates if slots[k] in cts and list(slots).count(slots[k]) == 1)
             call = rule.pull(present, accs)
-            results = apply(call, [*saved, *given, *[cts.pop(slots[k]) for k in accs]])
+            results = apply_staged(call, [*saved, *given, *[cts.pop(slots[k]) for k in accs]])
             for k, r in zip(call.derived["present"], results, strict=True):
                 put(slots[k], r)
         return [cts.get(s) for s in wanted]
