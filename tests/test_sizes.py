@@ -172,7 +172,9 @@ def test_resized_keeps_literals_and_small_sizes():
     jaxpr = fgrad.rewrites.pipeline.simplify(jaxpr)
     assert resizable(jaxpr)
     assert str(resized(jaxpr, {3: 2, 2: 7})) == str(
-        fgrad.rewrites.pipeline.simplify(fgrad.make_jaxpr(lambda x: fnp.sum(x[:, None, :] * 3.0, axis=2))(np.ones((2, 7))))
+        fgrad.rewrites.pipeline.simplify(
+            fgrad.make_jaxpr(lambda x: fnp.sum(x[:, None, :] * 3.0, axis=2))(np.ones((2, 7)))
+        )
     )
 
 

@@ -30,7 +30,7 @@ def pattern(sigs: Sequence[Signature]) -> tuple[Any, tuple[int, ...]]:
     ((8, 3), True)
     """
     names: dict[int, int] = {0: 0, 1: 1}
-    key = []
+    key: list[Any] = []
     for s in sigs:
         if type(s) is ShapedArray and s.shape:
             key.append((s.dtype, tuple([names.setdefault(n, len(names)) for n in s.shape])))

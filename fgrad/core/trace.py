@@ -330,12 +330,12 @@ def apply(call: Call, xs: Sequence[Any]) -> Any:
 
 
 def apply_staged(call: Call, xs: Sequence[Any]) -> Any:
-    """As `apply`, but arrays made of known numbers alone are equations of a program that is being built, no captures."""
+    """As `apply`, but a program that is being built makes arrays of known numbers itself, instead of capturing them."""
     builder = state.builder
-    if builder is not None and any([aval_of(s).shape for s in call.out_sigs]):
-        if not any([type(x) is Tracer or aval_of(s).shape for x, s in zip(xs, call.sigs, strict=True)]):
-            return builder.apply(call, xs)
-    return apply(call, xs)
+    if builder is None or not any([aval_of(s).shape for s in call.out_sigs]):
+        return apply(call, xs)
+    known = not any([type(x) is Tracer or aval_of(s).shape for x, s in zip(xs, call.sigs, strict=True)])
+    return builder.apply(call, xs) if known else apply(call, xs)
 
 
 def apply_first(call: Call, x: Tracer, y: Any) -> Any:
