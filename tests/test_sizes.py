@@ -140,7 +140,7 @@ def test_programs_that_ask_more_of_sizes_are_traced_anew():
     flat = Function(lambda x: registry.reshape(x, shape=(x.size,)), None, 1, "flat", resizes=True)
     first = flat.call(operands((2, 3)), (), {})
     then = flat.call(operands((6, 5)), (), {})
-    assert not resizable(first.jaxpr) and then.model is None
+    assert not resizable(first.jaxpr) and then.model is None  # a reshape that joins axes
     assert aval_of(then.out_sigs[0]).shape == (30,)
 
 

@@ -151,7 +151,8 @@ class Stage:
         def slot(key: Key) -> int:
             return self.slot((*key, number) if key[0] == "constant" else names.get(key, key)) // 8
 
-        return [item.thunk(slots_of(plan, slot), address) for item in plan.items]
+        place = slots_of(plan, slot)
+        return [item.thunk(place, address) for item in plan.items]
 
     def words(self, address: Address) -> list[int]:
         """The record. `size`, from then on: bytes of the frame."""

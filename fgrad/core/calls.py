@@ -101,7 +101,7 @@ class Call:
 
     def resized(self, sizes: Sizes, run: Callable[..., Any] | None = None) -> Call | None:
         """The same operation at other sizes, if its program may be resized; `run`: its NumPy function."""
-        if not resizable(self.jaxpr):
+        if self.jaxpr.consts or not resizable(self.jaxpr):
             return None
         sigs, outs = ([resized_type(s, sizes) for s in given] for given in (self.sigs, self.out_sigs))
         made = Call(self.name, sigs, outs, jaxpr=resized(self.jaxpr, sizes), run=run, single=self.single)

@@ -40,12 +40,16 @@ def pattern(sigs: Sequence[Signature]) -> tuple[Any, tuple[int, ...]]:
 
 
 def resizable(jaxpr: Jaxpr) -> bool:
-    """Whether `resized` may be asked for the program."""
-    return not jaxpr.consts and all([e.primitive.resizes(*[a.type for a in e.inputs], **e.params) for e in jaxpr.eqns])
+    """Whether all equations of a program may be at other sizes; captured arrays, if there are any, may not."""
+    found = jaxpr.derived.get("resizable")
+    if found is None:
+        found = all([e.primitive.resizes(*[a.type for a in e.inputs], **e.params) for e in jaxpr.eqns])
+        jaxpr.derived["resizable"] = found
+    return bool(found)
 
 
 def resized(jaxpr: Jaxpr, sizes: Sizes) -> Jaxpr:
-    """A program of resizable equations at other sizes; without source lines, as all that is traced internally."""
+    """A resizable program at other sizes; without source lines, as all that is traced internally."""
     types: dict[ShapedArray, ShapedArray] = {}
     env: dict[Any, Any] = {}
 

@@ -45,7 +45,8 @@ class Rule:
         if self.model is None:
             self._derive()
         else:
-            self._resize(self.model)
+            for name in ("save", "out_active", "accumulates", "consumes"):
+                setattr(self, name, getattr(self.model, name))
         operands = len(call.sigs)
         self.copy = [k for k, i in enumerate(self.save) if i < operands and i not in active]
         self.pick = _picker(self.save)
@@ -56,11 +57,14 @@ class Rule:
         self.fresh: tuple[bool, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
-        # `run` is filled at its first use: a call inside a program that is being traced never runs
-        if name != "run":
+        # filled at the first use: a call inside a program that is being traced never runs, a copy's pullback is a copy
+        if name == "run":
+            self.run = self.call.run
+        elif self.model is not None and name in ("residual", "linear"):
+            setattr(self, name, resized(getattr(self.model, name), self.call.sizes))
+        else:
             raise AttributeError(name)
-        self.run = self.call.run
-        return self.run
+        return getattr(self, name)
 
     def _derive(self) -> None:
         call, jaxpr = self.call, self.call.jaxpr
@@ -92,13 +96,7 @@ class Rule:
 
     def resizable(self) -> bool:
         """Whether the rule is the same at other sizes."""
-        return resizable(self.residual) and resizable(self.linear.closed())
-
-    def _resize(self, model: Rule) -> None:
-        for name in ("save", "out_active", "accumulates", "consumes"):
-            setattr(self, name, getattr(model, name))
-        self.residual = resized(model.residual, self.call.sizes)
-        self.linear = resized(model.linear, self.call.sizes)
+        return not self.residual.consts and resizable(self.residual) and resizable(self.linear)
 
     def _adds_in_place(self, k: int) -> bool:
         """Whether the pullback writes into the k-th accumulator (an indexed read does) instead of adding to it."""
