@@ -71,13 +71,9 @@ class Call:
         self.sizes: Sizes = {}
         self._jaxpr = jaxpr
         self._run = run
-        self.effects = (
-            (NONE if primitive.pure else primitive.effects(*map(aval_of, sigs), **self.params))
-            if primitive
-            else jaxpr.effects
-            if jaxpr
-            else NONE
-        )
+        self.effects = NONE if jaxpr is None else jaxpr.effects
+        if primitive is not None and not primitive.pure:
+            self.effects = primitive.effects(*map(aval_of, sigs), **self.params)
 
     @property
     def jaxpr(self) -> Jaxpr:
