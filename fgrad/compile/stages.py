@@ -154,7 +154,8 @@ class Stage:
         def slot(key: Key) -> int:
             return self.slot((*key, number) if key[0] == "constant" else names.get(key, key)) // 8
 
-        thunks = [item.thunk(slots_of(plan, slot), address) for item in plan.items]
+        place = slots_of(plan, slot)
+        thunks = [item.thunk(place, address) for item in plan.items]
         # A block is one thread's.
         return thunks if self.blocks == 1 else [thunk._replace(grain=thunk.extent) for thunk in thunks]
 

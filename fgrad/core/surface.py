@@ -13,17 +13,21 @@ from .types import canonical, signature_of, typed
 
 
 def surface(
-    *, run: Callable[..., Any] | None = None, arity: int | None = 1, full: Callable[..., Any] | None = None
+    *,
+    run: Callable[..., Any] | None = None,
+    arity: int | None = 1,
+    full: Callable[..., Any] | None = None,
+    resizes: bool = False,
 ) -> Callable[..., Any]:
     """Decorator: make a surface function of its expansion.
 
     `run` is NumPy's function with the same call; without it the rendered expansion runs. The result is a plain Python
     function: outside any trace one test per operand and then NumPy. `full` is NumPy's function that hands itself over
-    where an operand is traced: it takes calls with more than operands (out, where, dtype).
+    where an operand is traced: it takes calls with more than operands (out, where, dtype). `resizes`: see `Function`.
     """
 
     def decorate(expand: Callable[..., Any]) -> Any:
-        function = Function(expand, run, arity, expand.__name__, full)
+        function = Function(expand, run, arity, expand.__name__, full, resizes)
         face: Any = _FACES.get(arity, _general)(function)
         face.__name__ = face.__qualname__ = expand.__name__
         face.__doc__ = expand.__doc__

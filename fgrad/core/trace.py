@@ -370,6 +370,15 @@ def apply(call: Call, xs: Sequence[Any]) -> Any:
     return top.apply(call, xs)
 
 
+def apply_staged(call: Call, xs: Sequence[Any]) -> Any:
+    """As `apply`, but a program that is being built makes arrays of known numbers itself, instead of capturing them."""
+    builder = state.builder
+    if builder is None or not any([aval_of(s).shape for s in call.out_sigs]):
+        return apply(call, xs)
+    known = not any([type(x) is Tracer or aval_of(s).shape for x, s in zip(xs, call.sigs, strict=True)])
+    return builder.apply(call, xs) if known else apply(call, xs)
+
+
 def apply_equation(e: Eqn, xs: Sequence[Any]) -> Any:
     """Outputs of an equation on other operands; constants of a program stay equations while a program is built.
 

@@ -53,7 +53,7 @@ def _cores(name: str, x: Any, w: Any, x_core: str, w_core: str) -> Any:
     return _contracted(x, [*lead[len(lead) - xb :], *x_core], w, [*lead[len(lead) - wb :], *w_core], out)
 
 
-@surface(run=np.matmul, arity=2)
+@surface(run=np.matmul, arity=2, resizes=True)
 def matmul(x1: Any, x2: Any) -> Any:
     """numpy.matmul, the operator `@`: matrix product over the last two axes, leading axes broadcast.
 

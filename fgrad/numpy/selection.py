@@ -106,7 +106,7 @@ def choose(a: Any, choices: Sequence[Any], out: None = None, mode: str = "raise"
     return _choose(_operand(a), *[_operand(c) for c in choices], mode=mode)
 
 
-@surface(run=lambda x, low, high: np.minimum(np.maximum(x, low), high), arity=3)
+@surface(run=lambda x, low, high: np.minimum(np.maximum(x, low), high), arity=3, resizes=True)
 def _clip(x: Any, low: Any, high: Any) -> Any:
     x, low, high = promote(x, low, high)
     return p.min(p.max(x, low), high)

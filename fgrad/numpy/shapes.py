@@ -46,7 +46,9 @@ def _reversed_axes(x: Any) -> Any:
     return p.transpose(x, axes=tuple(range(x.ndim))[::-1])
 
 
-@surface(run=lambda x, axes=None: x.T if axes is None and type(x) is np.ndarray else np.transpose(x, axes))
+@surface(
+    run=lambda x, axes=None: x.T if axes is None and type(x) is np.ndarray else np.transpose(x, axes), resizes=True
+)
 def transpose_call(x: Any, axes: tuple[int, ...] | None = None) -> Any:
     """The axes in another order, reversed where none is given."""
     x = strict(x)

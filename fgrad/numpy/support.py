@@ -186,7 +186,7 @@ def pick(x: Any, indices: np.ndarray, axis: int) -> Any:
     return y if order == tuple(range(y.ndim)) else p.transpose(y, axes=order)
 
 
-@surface(run=lambda c, x, y: scalar(np.where(c, x, y)), arity=3)
+@surface(run=lambda c, x, y: scalar(np.where(c, x, y)), arity=3, resizes=True)
 def where_call(condition: Any, x: Any, y: Any) -> Any:
     """Elements of `x` where `condition` holds, else of `y`."""
     dtype = result_dtype(x, y)

@@ -21,7 +21,7 @@ from ..core.errors import Site, user_site
 from ..core.handles import ARGUMENT, fresh, settled, untouched, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
-from ..core.trace import Trace, Tracer, apply, levels, state, unrecorded
+from ..core.trace import Trace, Tracer, apply, apply_staged, levels, state, unrecorded
 from ..core.types import aval_of
 from .interpret import interpret, strict_values
 from .quiet import quietly
@@ -414,7 +414,7 @@ class Tape(Trace):
                 continue
             accs = tuple(k for k in rule.accumulates if slots[k] in cts and list(slots).count(slots[k]) == 1)
             call = rule.pull(present, accs)
-            results = apply(call, [*saved, *given, *[cts.pop(slots[k]) for k in accs]])
+            results = apply_staged(call, [*saved, *given, *[cts.pop(slots[k]) for k in accs]])
             for k, r in zip(call.derived["present"], results, strict=True):
                 put(slots[k], r)
         return [cts.get(s) for s in wanted]
