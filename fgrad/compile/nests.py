@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .native.language import Native
-from .scalars import FLOATS, INTEGERS, MATH, OPS, TYPES, dtype_of
+from .scalars import FLOATS, INTEGERS, MATH, OPS, TYPES, WIDE, dtype_of
 from .statements import (
     Accumulator,
     Assign,
@@ -190,7 +190,7 @@ class Builder:
         if name in MATH:
             assert len(args) == MATH[name] and all(a.type == args[0].type in FLOATS for a in args), name
             return self._place(name, args, args[0].type, None)
-        count, gives = OPS[name]
+        count, gives = OPS.get(name) or WIDE[name]
         assert len(args) == count, name
         operands = args[1:] if name == "select" else args
         assert all(a.type == operands[0].type for a in operands), (name, [a.type for a in args])
@@ -201,6 +201,11 @@ class Builder:
         else:
             type = {"same": args[0].type, "second": args[-1].type, "bool": "bool"}[gives]
         return self._place(name, args, type, None)
+
+    def lookup(self, table: Sequence[float], index: Value) -> Value:
+        """table[index & 15], of 16 numbers of type f64; for formulas of machines that have `scalars.WIDE`."""
+        assert len(table) == 16 and index.type == "u64"
+        return self._place("lookup", (index,), "f64", tuple(table))
 
     def add(self, a: Value, b: Value) -> Value:
         return self.op("add", a, b)
