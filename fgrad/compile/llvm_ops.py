@@ -224,8 +224,8 @@ def joined(parts: Sequence[str], type: str, width: int, put: Put) -> str:
     while len(parts) > 1:
         T = register_type(type, width)
         width *= 2
-        indices = lane_indices(0, width)
-        parts = [put(f"shufflevector {T} {a}, {T} {b}, {indices}") for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        wanted = lane_indices(0, width)
+        parts = [put(f"shufflevector {T} {a}, {T} {b}, {wanted}") for a, b in zip(parts[::2], parts[1::2], strict=True)]
     return parts[0]
 
 

@@ -1,6 +1,6 @@
 """Functions for machines that look up one of 16 numbers in each lane by one instruction (AVX-512), in float64.
 
-A table takes the place of half a polynomial, and in log of a division. Elsewhere a look-up is slower than what it saves.
+A table takes the place of half a polynomial, and in log of a division. Elsewhere a look-up costs more than it saves.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _LOG = (
 )  # fmt: skip
 
 # erf(j STEP + t) as a polynomial in t for |t| <= STEP/2: first the constants of all j; relative below 2^-58.
-# STEP has trailing zeros and is one of those for which erf(STEP), its derivative and erf(2 STEP) need hardly any rounding.
+# STEP has trailing zeros; erf(STEP), its derivative and erf(2 STEP) need hardly any rounding.
 _ERF_STEP = 0.3828125005529728
 _ERF_END = 5.93
 _ERF = (
