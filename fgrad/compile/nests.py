@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .native.language import Native
-from .scalars import FLOATS, INTEGERS, MATH, OPS, TYPES, dtype_of
+from .scalars import FLOATS, INTEGERS, MATH, OPS, TYPES, WIDE, dtype_of
 from .statements import (
     Accumulator,
     Assign,
@@ -187,7 +187,7 @@ class Builder:
         if name in MATH:
             assert len(args) == MATH[name] and all(a.type == args[0].type in FLOATS for a in args), name
             return self._place(name, args, args[0].type, None)
-        count, gives = OPS[name]
+        count, gives = OPS.get(name) or WIDE[name]
         assert len(args) == count, name
         if count > 1:
             operands = args[1:] if name == "select" else args
@@ -200,6 +200,11 @@ class Builder:
         else:
             type = args[0].type if gives == "same" else args[-1].type if gives == "second" else "bool"
         return self._place(name, args, type, None)
+
+    def lookup(self, table: Sequence[float], index: Value) -> Value:
+        """table[index & 15], of 16 numbers of type f64; for formulas of machines that have `scalars.WIDE`."""
+        assert len(table) == 16 and index.type == "u64"
+        return self._place("lookup", (index,), "f64", tuple(table))
 
     def add(self, a: Value, b: Value) -> Value:
         return self.op("add", a, b)
