@@ -108,7 +108,7 @@ def with_one_thread(dims):
 
 @native("void(i64 operands, i64 dims, i64 part)")
 def begin_panel(operands, dims, part):
-    """Copy to the panel at `part` what it is to begin as, unless that is there: whoever adds to it finds it in cache."""
+    """Copy to the panel at `part` what it is to begin as, unless that is there; the product finds it in cache."""
     size = load_i64(dims + OLD)
     c = load_i64(part + 16)
     old = load_i64(operands + (32 if load_i64(dims + SCALE) else 24)) + c - load_i64(operands + 16)

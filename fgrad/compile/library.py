@@ -93,8 +93,9 @@ def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
         return Thunk(address(made.function), made.operands, made.dims, made.extent, made.grain, made.cost)
 
     text = f"{example.function.name} {text}" + (", added" if old else "")
-    item = Item(text, [*old, *operands], [out], thunk, [(a, out) for a in old], native=[example.function], renews=bool(old))
-    item.cost, item.flops, item.eqn = example.cost, example.flops, e
+    pairs, native = [(a, out) for a in old], [example.function]
+    item = Item(text, [*old, *operands], [out], thunk, pairs, native=native, eqn=e, renews=bool(old))
+    item.cost, item.flops = example.cost, example.flops
     return [*items, item]
 
 

@@ -19,7 +19,10 @@ FAR = 200  # items that are looked at to find out whether a reader may come earl
 
 
 def reads_first(items: Sequence[Item], base: Callable[[Any], Any]) -> list[Item]:
-    """The items with readers before the items that may change what they read; `base`: the variable whose memory another one is."""
+    """The items with readers before the items that may renew what they read.
+
+    base: the variable whose memory another one is.
+    """
     copies = {base(item.reads[0]) for item in items if item.renews}
     readers: dict[Any, list[int]] = {}
     writers: dict[Any, list[int]] = {}

@@ -42,8 +42,8 @@ class Item:
     """
 
     __slots__ = (
-        *("cost", "eqn", "flops", "inner", "kernel", "native", "overwrites", "reads", "renews", "step", "text", "thunk"),
-        *("vanishes", "writes"),
+        *("cost", "eqn", "flops", "inner", "kernel", "native", "overwrites", "reads", "renews", "step", "text"),
+        *("thunk", "vanishes", "writes"),
     )
 
     def __init__(

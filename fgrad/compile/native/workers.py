@@ -37,6 +37,7 @@ from .layout import (
     JOB_THUNK,
     JOB_TOTAL,
     JOB_WAITED,
+    POOL_CROWDED,
     POOL_DONE,
     POOL_JOBS,
     POOL_MUTEX,
@@ -60,6 +61,8 @@ from .serial import INTERRUPTED, interrupted, nanoseconds, run_alone, this_threa
 PAUSES = 100  # at first without letting its processor go, then whenever nobody else wants that
 AWAKE = 200_000  # nanoseconds that a worker looks for tickets behind the last one that it did, before it parks
 PATIENCE = 200_000  # nanoseconds that a caller looks whether tickets in flight are done, before it sleeps
+AWAY = 100_000  # nanoseconds that a worker was without its processor: another program wants that, so
+CROWDED = 100_000_000  # for so many nanoseconds workers park at once: who is woken is served before who yields
 LATE = 20_000  # nanoseconds that a caller may wait for tickets in flight, beyond what tickets take
 REST = 4  # times the nanoseconds that it waited too long, work is done without workers
 LONGEST_REST = 20_000_000  # nanoseconds
@@ -170,14 +173,19 @@ def worker(state):
                 worked = 1
         if worked:
             idle = 0
-            parking = nanoseconds() + AWAKE
+            now = nanoseconds()
+            parking = now + AWAKE if now > atomic_load(state + POOL_CROWDED) else 0
             continue
         idle += 1
         if idle < PAUSES:
             pause()
             continue
-        if nanoseconds() < parking:
+        now = nanoseconds()
+        if now < parking:
             sched_yield()
+            if nanoseconds() - now > AWAY:
+                atomic_store(state + POOL_CROWDED, now + CROWDED)
+                parking = 0
             continue
         idle = 0
         pthread_mutex_lock(state + POOL_MUTEX)
