@@ -42,8 +42,8 @@ def items(f, args, donated=()) -> list[str]:
 
 
 def updates(f, args) -> int:
-    """How many of them are products that add to a copy of an operand, which they make."""
-    return sum(text.endswith(", added") for text in items(f, args))
+    """How many of them are copies of operands that products add to, or such products, which make the copy."""
+    return sum(text == "copy" or text.endswith(", added") for text in items(f, args))
 
 
 def copies(f, args, donated=()) -> int:
