@@ -27,7 +27,7 @@ from cases.libraries import prepare  # noqa: E402
 from fgrad import tree  # noqa: E402
 from fgrad.compile.executable import Executable  # noqa: E402
 from fgrad.compile.native import pool  # noqa: E402
-from fgrad.compile.native.library import library, word  # noqa: E402
+from fgrad.compile.native.library import library, threads, word  # noqa: E402
 from fgrad.compile.native.program import NativeProgram, Program, address_of, size_in_bytes  # noqa: E402
 
 
@@ -109,6 +109,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         pool.set_num_threads(options.threads)
+    threads()
     empty = overhead()
     for case in select(options.cases):
         args = case.arguments(options.dtype)

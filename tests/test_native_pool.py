@@ -95,6 +95,27 @@ def test_workers_take_part(four):
     assert time.perf_counter() - start < 0.7  # 0.8 s on one thread
 
 
+@pytest.mark.parametrize("crowded", [False, True])
+def test_workers_park_when_there_is_no_more_work(four, crowded):
+    """Those that look for more use no processor for long, and work as well when they are woken."""
+    run, x = parallel("heavy", 5000, 100, 1e6, (50,)), np.random.default_rng(0).normal(size=5000)
+    started, sleeping, until = (
+        word(library().state + offset) for offset in (layout.POOL_STARTED, layout.POOL_SLEEPING, layout.POOL_CROWDED)
+    )
+    found = set()
+    try:
+        for _ in range(5):
+            until.value = 2**62 if crowded else 0
+            found.add(run(x).tobytes())
+            deadline = time.monotonic() + 10
+            while sleeping.value != started.value and time.monotonic() < deadline:
+                time.sleep(0.001)
+            assert sleeping.value == started.value == 3
+    finally:
+        until.value = 0
+    assert len(found) == 1
+
+
 def test_the_lowest_failure_is_reported(threads):
     size = 10_000
     run = parallel("refuse_negative", size, 10, 1e6, (size,))

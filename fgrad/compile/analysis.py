@@ -235,7 +235,7 @@ def memory_plan(
         if item.kernel is not None and item.step is None and item.eqn is None:
             what = ", ".join(map(names.atom, item.reads))
             copies.append(f"{what}, by item {number}: the library cannot read it as it lies in memory")
-        elif item.vanishes:
+        elif item.renews and plan.memory(item.reads[0]) != plan.memory(item.writes[0]):
             what = f"{names.atom(item.reads[0])} to {names.atom(item.writes[0])}"
             copies.append(f"{what}, by item {number}, to be written into: {why_copied(plan, number, item)}")
     donated = {i: f"{inputs[i]}: {outputs[o]} is written into it" for o, i in plan.donated_to.items()}

@@ -18,6 +18,7 @@ from .native.language import (
     load_f32,
     load_f64,
     load_i64,
+    memcpy,
     native,
     stack,
     store_f32,
@@ -92,7 +93,8 @@ ROWS, COLUMNS = 136, 144  # of a panel
 DOWN, ACROSS = 152, 160  # how many rows and columns a panel begins below and beside the one before
 START = 168  # bytes to the first element of a, b, c
 RANK = 192  # how many loops there are around the call of the library; the innermost is that over the panels
-LOOPS = 200  # each: size, and steps of a, b and c in bytes
+OLD = 200  # the bytes of an element of c, if that is to begin as the last operand, or 0; for gemm alone
+LOOPS = 208  # each: size, and steps of a, b and c in bytes
 
 PLAIN, TRANSPOSED = 78, 84  # N, T
 
@@ -102,6 +104,18 @@ def with_one_thread(dims):
     """Undo what a tool that sets the threads of all libraries may have set (threadpoolctl does)."""
     if call(load_i64(dims + GET_THREADS), "i32()") != 1:
         call(load_i64(dims + SET_THREADS), "void(i32)", 1)
+
+
+@native("void(i64 operands, i64 dims, i64 part)")
+def begin_panel(operands, dims, part):
+    """Copy to the panel at `part` what it is to begin as, unless that is there; the product finds it in cache."""
+    size = load_i64(dims + OLD)
+    c = load_i64(part + 16)
+    old = load_i64(operands + (32 if load_i64(dims + SCALE) else 24)) + c - load_i64(operands + 16)
+    if old != c:
+        for row in range(load_i64(part + 24)):
+            start = row * load_i64(dims + LD_C) * size
+            memcpy(c + start, old + start, load_i64(part + 32) * size)
 
 
 @native("void(i64 operands, i64 dims, i64 item, i64 part)")
@@ -152,6 +166,8 @@ def gemm(_, operands, dims, begin, end):
     alpha = factor(operands, dims, stack(16))
     for item in range(begin, end):
         locate(operands, dims, item, part)
+        if load_i64(dims + OLD):
+            begin_panel(operands, dims, part)
         call(
             load_i64(dims + FUNCTION),
             "void(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64)",

@@ -63,13 +63,14 @@ class DotPlan(NamedTuple):
         m, n, k = self.product.m, self.product.n, self.product.k
         return k == 1 or m * n * k <= SMALL
 
-    def thunk(self, x: int, w: int, out: int, scale: int | None = None) -> DotThunk:
+    def thunk(self, x: int, w: int, out: int, scale: int | None = None, old: int | None = None) -> DotThunk:
         """The thunk for these slots; `scale`: of a scalar of the dtype that multiplies alpha, at run time.
 
-        Where alpha is then zero, the product counts as zero, even if it is not finite.
+        Where alpha is then zero, the product counts as zero, even if it is not finite. `old`: of what `out` is before,
+        if that is not in its memory for certain.
         """
-        call = product_call(self.product, scaled=scale is not None)
-        slots = (x, w, out, scale)
+        call = product_call(self.product, scaled=scale is not None, renews=old is not None)
+        slots = (x, w, out, scale, old)
         operands = tuple(slot for i in call.order if (slot := slots[i]) is not None)
         return DotThunk(call.function, operands, call.dims, call.extent, call.grain, call.cost, call.flops)
 

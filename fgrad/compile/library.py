@@ -21,7 +21,7 @@ from .loops import LOOPS, loop_items
 from .nests import Builder
 from .plan import Item, Thunk, copy_item, launch_item
 from .pooling import pooling_items
-from .products import NAMES
+from .products import NAMES, by_vectors
 from .routines import routine_items
 from .scalars import type_name
 
@@ -64,7 +64,7 @@ def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
     plan = plan_dot(*[layout for _, layout in views], out.type.dtype, e.params["contract"], e.params["batch"], *factors)
     if plan is None:
         return None
-    items: list[Item] = [copy_item(old, out, vanishes=True) for old in e.inputs[2:]]
+    items: list[Item] = []
     operands: list[Any] = []
     if out.type.dtype.itemsize > 8 and any(plan.copies):
         return None
@@ -78,19 +78,25 @@ def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
     p = plan.product
     text = f"{p.m} x {p.k} x {p.n}" + (f", {p.count} times" if p.count > 1 else "")
     launch = None if id(e) in fuser.refused else few_rows(p)
+    old = e.inputs[2:]
+    if launch is not None or by_vectors(p).vector:
+        items += [copy_item(a, out, vanishes=True) for a in old]
+        old = ()
     if launch is not None:
         direct = launch_item(launch.renamed(dict(enumerate([*operands, out]))), eqn=e)
         direct.text = f"gemm {text}: {launch.kernel.name}"
         return [*items, direct]
-    example = plan.thunk(0, 1, 2)
+    example = plan.thunk(0, 1, 2, old=3 if old else None)
 
     def thunk(slot: Callable[[Any], int], address: Callable[[Any], int]) -> Thunk:
-        made = plan.thunk(slot(operands[0]), slot(operands[1]), slot(out))
+        made = plan.thunk(*map(slot, (*operands, out)), old=slot(old[0]) if old else None)
         return Thunk(address(made.function), made.operands, made.dims, made.extent, made.grain, made.cost)
 
-    text, native = f"{example.function.name} {text}", [example.function]
-    items.append(Item(text, operands, [out], thunk, native=native, cost=example.cost, flops=example.flops, eqn=e))
-    return items
+    text = f"{example.function.name} {text}" + (", added" if old else "")
+    pairs, native = [(a, out) for a in old], [example.function]
+    item = Item(text, [*old, *operands], [out], thunk, pairs, native=native, eqn=e, renews=bool(old))
+    item.cost, item.flops = example.cost, example.flops
+    return [*items, item]
 
 
 def strided_copy(var: Var, layout: Layout) -> tuple[Launch, Var]:

@@ -19,8 +19,11 @@ FAR = 200  # items that are looked at to find out whether a reader may come earl
 
 
 def reads_first(items: Sequence[Item], base: Callable[[Any], Any]) -> list[Item]:
-    """The items with readers before the copies that may vanish; `base`: the variable whose memory another one is."""
-    copies = {base(item.reads[0]) for item in items if item.vanishes}
+    """The items with readers before the items that may renew what they read.
+
+    base: the variable whose memory another one is.
+    """
+    copies = {base(item.reads[0]) for item in items if item.renews}
     readers: dict[Any, list[int]] = {}
     writers: dict[Any, list[int]] = {}
     for number, item in enumerate(items if copies else ()):
@@ -52,7 +55,7 @@ def reads_first(items: Sequence[Item], base: Callable[[Any], Any]) -> list[Item]
     for number, item in enumerate(items):
         if number in done:
             continue
-        for r in readers.get(base(item.reads[0]), ()) if item.vanishes else ():
+        for r in readers.get(base(item.reads[0]), ()) if item.renews else ():
             if r > number and r not in done:
                 first = needed(r, number)
                 order += first

@@ -37,13 +37,13 @@ class Item:
 
     `thunk(slot, address)` gives the Thunk, from the slot of each operand and the address of kernels (by name) and
     native functions. `overwrites`: pairs (read, written) that may share memory. `kernel`, `native`: its code.
-    `vanishes`: nothing is to be done where what it reads and what it writes are the same memory. `inner`: the programs
-    of a loop.
+    `renews`: what it writes is its first operand, changed: in the same memory, if that dies there, else in a copy that
+    it makes. `vanishes`: it does no more than that copy. `inner`: the programs of a loop.
     """
 
     __slots__ = (
-        *("cost", "eqn", "flops", "inner", "kernel", "native", "overwrites", "reads", "step", "text", "thunk"),
-        *("vanishes", "writes"),
+        *("cost", "eqn", "flops", "inner", "kernel", "native", "overwrites", "reads", "renews", "step", "text"),
+        *("thunk", "vanishes", "writes"),
     )
 
     def __init__(
@@ -60,11 +60,13 @@ class Item:
         eqn: Eqn | None = None,
         step: Fused | None = None,
         vanishes: bool = False,
+        renews: bool = False,
         inner: Sequence[Inner] = (),
     ):
         self.text, self.reads, self.writes, self.thunk = text, tuple(reads), tuple(writes), thunk
         self.overwrites, self.kernel, self.native = tuple(overwrites), kernel, tuple(native)
         self.cost, self.flops, self.eqn, self.step, self.vanishes = cost, flops, eqn, step, vanishes
+        self.renews = renews or vanishes
         self.inner = tuple(inner)
 
 

@@ -83,7 +83,7 @@ class Product(NamedTuple):
 class ProductCall(NamedTuple):
     """A product as a thunk: `cost` in nanoseconds of one core, estimated.
 
-    `order`: which of a, b, c and the runtime factor its operands are, as in (1, 0, 2) for b, a, c.
+    `order`: which of a, b, c, the runtime factor and the old c its operands are, as in (1, 0, 2) for b, a, c.
     """
 
     function: Native
@@ -96,8 +96,10 @@ class ProductCall(NamedTuple):
 
 
 @lru_cache(4096)
-def product_call(product: Product, scaled: bool = False) -> ProductCall:
+def product_call(product: Product, scaled: bool = False, renews: bool = False) -> ProductCall:
     """The thunk of a product; `scaled`: there is one more operand, a scalar of the dtype that multiplies alpha.
+
+    `renews`: the last operand is what c is before, in memory of its own or in that of c. Not of products by vectors.
 
     >>> p = Product(np.dtype("f4"), 128, 512, 784, Matrix(0, 784), Matrix(0, 512), Matrix(0, 512))
     >>> call = product_call(p)
@@ -127,14 +129,15 @@ def product_call(product: Product, scaled: bool = False) -> ProductCall:
         *(rows, columns, down, across),
         *(x.start * size for x in (a, b, c)),
         len(loops),
+        size if renews else 0,
         *(word for loop in loops for word in (loop.size, loop.a * size, loop.b * size, loop.c * size)),
     )
     items = product.count * count if product.m and product.n else 0
-    cost = product.count * _cost(product)
+    cost = product.count * (_cost(product) + renews * (COPY * product.m * product.n * size))
     each = cost / max(1, items)
     # Below half a microsecond, threads would only wait for each other at the lock of the library's work buffers.
     grain = items if each < 500 else max(1, -(-items // 32), int(10_000 / each))
-    order = (*((1, 0) if product.swapped else (0, 1)), 2, *((3,) if scaled else ()))
+    order = (*((1, 0) if product.swapped else (0, 1)), 2, *((3,) if scaled else ()), *((4,) if renews else ()))
     return ProductCall(function, order, dims, items, max(1, min(grain, items)), cost, product.flops)
 
 
@@ -172,6 +175,7 @@ RATES = {"f4": (98.0, 0.13), "f8": (46.0, 0.3), "c8": (94.0, 0.3), "c16": (45.0,
 CUT = {"f4": (10.0, 11.0), "f8": (13.0, 24.0), "c8": (6.0, 4.0), "c16": (6.0, 4.0)}
 GEMM_CALL, GEMV_CALL = 100.0, 45.0  # nanoseconds
 GEMV_BYTES = 50.0  # a nanosecond, from the second-level cache
+COPY = 0.05  # nanoseconds to copy a byte to a panel of the result
 
 
 def _cost(product: Product) -> float:

@@ -28,6 +28,7 @@ STATE_LOCK = 448  # 1 while the lists are in use, in builds without a GIL
 POOL_STARTED = 512  # worker threads that exist
 POOL_SLEEPING = 576  # those that wait for work
 POOL_REST = 584  # nanoseconds of work to be done without them, since they were late
+POOL_CROWDED = 592  # until when, by the clock, workers do not linger, since other programs want the processors
 POOL_MUTEX = 640
 POOL_WORK = 768  # condition: there is work, or the number of threads has changed
 POOL_DONE = 896  # condition: a job is done

@@ -38,6 +38,7 @@ from .layout import (
     JOB_THUNK,
     JOB_TOTAL,
     JOB_WAITED,
+    POOL_CROWDED,
     POOL_DONE,
     POOL_JOBS,
     POOL_MUTEX,
@@ -57,9 +58,12 @@ from .layout import (
 )
 from .serial import BETWEEN_SIGNALS, INTERRUPTED, interrupted, nanoseconds, run_alone, this_thread
 
-SPINS = 100  # pauses of a worker before it parks
-PATIENCE = 200  # pauses of a caller that waits for tickets in flight, before it gives its processor away
-YIELDS = 50  # how often it does so, before it sleeps
+# To wake a thread that sleeps takes 50 µs on a virtual machine, ten times a short thunk: who waits looks for a while,
+PAUSES = 100  # at first without letting its processor go, then whenever nobody else wants that
+AWAKE = 200_000  # nanoseconds that a worker looks for tickets behind the last one that it did, before it parks
+PATIENCE = 200_000  # nanoseconds that a caller looks whether tickets in flight are done, before it sleeps
+AWAY = 100_000  # nanoseconds that a worker was without its processor: another program wants that, so
+CROWDED = 100_000_000  # for so many nanoseconds workers park at once: who is woken is served before who yields
 LATE = 20_000  # nanoseconds that a caller may wait for tickets in flight, beyond what tickets take
 REST = 4  # times the nanoseconds that it waited too long, work is done without workers
 LONGEST_REST = 20_000_000  # nanoseconds
@@ -168,6 +172,7 @@ def work_waits(state):
 def worker(state):
     """A thread of the pool: take tickets of any job; park after a while without."""
     idle = 0
+    parking = i64(0)
     while True:
         worked = 0
         for job in range(state + POOL_JOBS, state + STATE_BYTES, JOB_BYTES):
@@ -175,10 +180,19 @@ def worker(state):
                 worked = 1
         if worked:
             idle = 0
+            now = nanoseconds()
+            parking = now + AWAKE if now > atomic_load(state + POOL_CROWDED) else 0
             continue
         idle += 1
-        if idle < SPINS:
+        if idle < PAUSES:
             pause()
+            continue
+        now = nanoseconds()
+        if now < parking:
+            sched_yield()
+            if nanoseconds() - now > AWAY:
+                atomic_store(state + POOL_CROWDED, now + CROWDED)
+                parking = 0
             continue
         idle = 0
         pthread_mutex_lock(state + POOL_MUTEX)
@@ -224,13 +238,15 @@ def wait_for(state, job, context):
 
     Who sleeps looks for signals, after which the tickets stop.
     """
-    for i in range(PATIENCE + YIELDS):
+    for _ in range(PAUSES):
         if atomic_load(job + JOB_LEFT) == 0:
             return
-        if i < PATIENCE:
-            pause()
-        else:
-            sched_yield()
+        pause()
+    sleeping = nanoseconds() + PATIENCE
+    while nanoseconds() < sleeping:
+        if atomic_load(job + JOB_LEFT) == 0:
+            return
+        sched_yield()
     until = stack(16)
     pthread_mutex_lock(state + POOL_MUTEX)
     atomic_store(job + JOB_WAITED, 1)
