@@ -73,7 +73,7 @@ def blocks_of(size: int) -> int:
     """Into how many equal blocks so many rows are cut: an even number, if possible, of few rows each.
 
     >>> [blocks_of(n) for n in (16, 24, 32, 40, 72, 31)]
-    [2, 2, 4, 4, 6, 0]
+    [2, 2, 4, 4, 8, 0]
     """
     found = [size // rows for rows in range(LEAST, MOST + 1) if size % rows == 0 and size >= 2 * rows]
     return min(found, key=lambda blocks: (blocks % 2, -blocks), default=0)
