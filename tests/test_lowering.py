@@ -112,7 +112,7 @@ def test_steps_of_a_training_step():
     heads = [re.sub(r":.*", "", line[5:]) for line in steps if line[0] != " "]
     assert heads == [
         "gemm 32 x 64 x 32", "kernel over 32x32", "gemm 32 x 32 x 10", "kernel over 32x10", "gemm 32 x 10 x 32",
-        "kernel over 32x32 (rows 1; columns 0)", "gemm 64 x 32 x 32", "gemm 32 x 32 x 10",
+        "kernel over 32x32 (rows 1; columns 0)", "gemm 64 x 32 x 32, added", "gemm 32 x 32 x 10, added",
     ]  # fmt: skip
 
 

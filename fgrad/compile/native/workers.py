@@ -62,7 +62,7 @@ from .serial import BETWEEN_SIGNALS, INTERRUPTED, interrupted, nanoseconds, run_
 PAUSES = 100  # at first without letting its processor go, then whenever nobody else wants that
 AWAKE = 200_000  # nanoseconds that a worker looks for tickets behind the last one that it did, before it parks
 PATIENCE = 200_000  # nanoseconds that a caller looks whether tickets in flight are done, before it sleeps
-AWAY = 100_000  # nanoseconds that a worker was without its processor: another program wants that, so
+AWAY = 1_000_000  # nanoseconds that a worker was without its processor: another program wants that, so
 CROWDED = 100_000_000  # for so many nanoseconds workers park at once: who is woken is served before who yields
 LATE = 20_000  # nanoseconds that a caller may wait for tickets in flight, beyond what tickets take
 REST = 4  # times the nanoseconds that it waited too long, work is done without workers
