@@ -28,12 +28,19 @@ def marked_line(code):
     return first + place
 
 
-def refused(run, cls, what, *, got=None, do=None, then=None):
-    """`run()` raises exactly `cls` with exactly this text, which names the caller's line marked `# here`.
+def says(error, what, got=None, do=None):
+    """An error has exactly this text, whatever its line is."""
+    lines = str(error).split("\n")
+    rest = [] if got is None else [f"  got: {got}"]
+    assert [lines[0], *lines[2:]] == [what, *rest, *([] if do is None else [f"  do:  {do}"])]
+
+
+def refused(run, cls, what, *, got=None, do=None, then=None, code=None):
+    """`run()` raises exactly `cls` with exactly this text, which names the caller's line marked `# here`, or `code`'s.
 
     Then it is called again with `bad` switched off: an error leaves everything usable. `then` is that result.
     """
-    caller = sys._getframe(1).f_code
+    code = code or sys._getframe(1).f_code
     bad.on = True
     try:
         with pytest.raises(cls) as caught:
@@ -41,11 +48,10 @@ def refused(run, cls, what, *, got=None, do=None, then=None):
     finally:
         bad.on = False
     assert type(caught.value) is cls
-    lines = str(caught.value).split("\n")
-    place = AT.fullmatch(lines[1])
-    assert place, lines
-    assert (place[1], int(place[2])) == (caller.co_filename, marked_line(caller)), lines[1]
-    rest = [] if got is None else [f"  got: {got}"]
-    assert [lines[0], *lines[2:]] == [what, *rest, *([] if do is None else [f"  do:  {do}"])]
+    line = str(caught.value).split("\n")[1]
+    place = AT.fullmatch(line)
+    assert place, str(caught.value)
+    assert (place[1], int(place[2])) == (code.co_filename, marked_line(code)), line
+    says(caught.value, what, got, do)
     if then is not None:
         assert run() == then

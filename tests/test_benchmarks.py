@@ -18,6 +18,7 @@ from cases.case import Case, disagreement, in_float64, leaves, map_leaves, refer
 from cases.goals import FIRST, STEADY, Goal, geometric_mean, judge, judge_first, warm_goal  # noqa: E402
 from cases.libraries import as_numpy, prepare  # noqa: E402
 from cases.networks import RATE  # noqa: E402
+from tables import END, PARTS, START, into, merged, report  # noqa: E402
 
 DTYPES = ("float32", "float64")
 NAMES = [case.name for case in CASES]
@@ -134,3 +135,28 @@ def test_fresh_process(kind: str, tmp_path: Path) -> None:
         env={"FGRAD_CACHE_DIR": str(tmp_path), "PATH": ""},
     )
     assert done.stdout.startswith('{"import": ' if kind == "first" else '{"peak": ')
+
+
+def measured(fgrad, jax, case="tanh 1M"):
+    """What compare.py writes about a case in steady state."""
+    times = {"fgrad": {"median": fgrad, "best": fgrad}, "jax": {"median": jax, "best": jax}}
+    row = {"case": case, "dtype": "float32", "times": times, "refused": {}, "products": None, "limit": None}
+    return {part: [] for part in PARTS} | {"machine": "a machine", "libraries": ["fgrad", "jax"], "steady": [row]}
+
+
+def test_of_several_measurements_the_last_counts():
+    parts = [measured(1e-3, 1e-3), measured(1e-6, 1e-5, "scalar x*x+1"), measured(1e-4, 1e-3)]
+    text = report(merged(parts), markdown=False)
+    assert "tanh 1M, f32: 0.10 / 0.10 (goal 0.75) ok" in text
+    assert text.index("tanh 1M, f32") < text.index("scalar x*x+1, f32: 0.10 / 0.10 (goal 0.35) ok")
+    assert "MISSED" not in text and "MISSED" in report(merged(parts[:2]), markdown=False)
+
+
+def test_tables_go_between_their_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{START}\nold\n{END}\nbehind\n")
+    into(page, "new")
+    assert page.read_text() == f"before\n{START}\n\nnew\n\n{END}\nbehind\n"
+    page.write_text("nothing")
+    with pytest.raises(SystemExit, match="has no lines"):
+        into(page, "new")

@@ -11,7 +11,8 @@ import pytest
 from thunks import Run, guarded
 
 from fgrad.compile import blas
-from fgrad.compile.dot import Layout, plan_dot
+from fgrad.compile.dot import plan_dot
+from fgrad.compile.layouts import Layout
 from fgrad.compile.products import Matrix, Product, product_call
 
 DTYPES = ("f4", "f8", "c8", "c16")

@@ -162,7 +162,9 @@ def test_a_program_that_is_run_again(monkeypatch, log, reason):
     def f(xs):
         def body(c, x):
             io(note(log), None, c)
-            return io(lambda c: c + 1, SCALAR, c), step(x)
+            if reason == "far":  # programs with results of callbacks in loops do not hope for the best with NaN
+                return io(lambda c: c + 1, SCALAR, c), step(x)
+            return c + 1, step(x)
 
         return lax.scan(body, 0.0, xs)
 

@@ -9,7 +9,8 @@ from pinned import bad, refused
 
 import fgrad
 import fgrad.numpy as fnp
-from fgrad.core.errors import LinearityError, MissingRuleError, ShapeError
+from fgrad import lax
+from fgrad.core.errors import GradError, LinearityError, MissingRuleError, ShapeError
 
 # ----------------------------------------------------------------------------------------------------- transformations
 
@@ -160,6 +161,54 @@ def test_in_a_checkpointed_function():
 
     g = fgrad.checkpoint(lambda x: fnp.sin(pure(twice, SCALAR, 3) * x))
     assert fgrad.jit(fgrad.value_and_grad(g))(0.0) == (0.0, 2.0) and len(calls) == 2
+
+
+class TestWhileLoops:
+    """Reverse mode runs the loop again: it can do without callbacks that return nothing, not without results."""
+
+    @pytest.mark.parametrize("where", ["body", "condition", "inner loop", "bounds"])
+    @pytest.mark.parametrize("wrap", [lambda f: f, fgrad.jit], ids=["eager", "jit"])
+    def test_results(self, wrap, where):
+        def counts(i):
+            return io(double, like(i), i)  # here
+
+        step = lambda c: (c[0] + 1, counts(c[0]) * c[1])  # noqa: E731
+        loops = {
+            "body": lambda n, x: lax.while_loop(lambda c: c[0] < n, step, (1, x)),
+            "condition": lambda n, x: lax.while_loop(
+                lambda c: counts(c[0]) < 2 * n, lambda c: (c[0] + 1, 2 * c[0] * c[1]), (1, x)
+            ),
+            "inner loop": lambda n, x: lax.while_loop(
+                lambda c: c[0] < n, lambda c: lax.scan(lambda c, _: (step(c), None), c, length=1)[0], (1, x)
+            ),
+            "bounds": fgrad.jit(lambda n, x: (n, lax.fori_loop(1, n, lambda i, x: step((i, x))[1], x))),
+        }
+        f = lambda x, n: loops[where](n, x)[1]  # noqa: E731
+        assert wrap(f)(1.5, 3) == 12.0
+        assert wrap(lambda x: fgrad.jvp(lambda x: f(x, fnp.asarray(3)), (x,), (1.0,)))(1.5) == (12.0, 8.0)
+        refused(
+            lambda: wrap(fgrad.grad(f))(1.5, 3) if bad else None,
+            GradError,
+            "io_callback of 'double': the derivative of a while_loop would call it again, since what it returned in an "
+            "unknown number of runs is not kept",
+            do="make the loop a lax.scan, or a fori_loop between static bounds, which keep it; make it a "
+            "pure_callback, if it may be called again; or wrap what the loop starts from in lax.stop_gradient, "
+            "if its result is to count as a constant",
+        )
+
+    @pytest.mark.parametrize("wrap", [lambda f: f, fgrad.jit], ids=["eager", "jit"])
+    def test_the_remedies(self, wrap):
+        step = lambda call, i, x: call(double, like(i), i) * x  # noqa: E731
+        loop = lambda call, x: lax.while_loop(  # noqa: E731
+            lambda c: c[0] < 3, lambda c: (c[0] + 1, step(call, *c)), (np.int64(1), x)
+        )[1]
+        for f, slope in (
+            (lambda x: lax.scan(lambda x, i: (step(io, i, x), None), x, np.arange(1, 3))[0], 8.0),
+            (lambda x: lax.fori_loop(1, 3, lambda i, x: step(io, i, x), x), 8.0),
+            (lambda x: loop(pure, x), 8.0),
+            (lambda x: loop(io, lax.stop_gradient(x)) * x, 12.0),
+        ):
+            assert wrap(fgrad.grad(f))(1.5) == slope
 
 
 def test_transposes():

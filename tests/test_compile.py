@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_primitives import function
 
 import fgrad
 from fgrad import jit, nn
 from fgrad.compile import cache
-from fgrad.compile.fuse import REDUCTIONS
 from fgrad.compile.native import pool
 from fgrad.compile.points import VIEWS
-from fgrad.compile.scalar_rules import RULES
+from fgrad.compile.scalar_rules import REDUCTIONS, RULES
 from fgrad.core.errors import DtypeError, ShapeError
 from fgrad.core.primitive import registry
 from fgrad.core.types import shaped
@@ -36,17 +36,6 @@ MATHEMATICS = """
 SUMS = "reduce_sum reduce_prod integer_pow rsqrt window_sum conv dot_general"
 LIBRARY = "cholesky qr lu solve eigh svd pinv slogdet det cofactor"
 ULPS = {name: ulps for ulps, names in [(4, MATHEMATICS), (8, SUMS), (200, LIBRARY)] for name in names.split()}
-
-
-def function(primitive, params):
-    """The primitive as a function of its operands that returns a list."""
-
-    def f(*xs):
-        out = primitive(*xs, **params)
-        return list(out) if isinstance(out, tuple) else [out]
-
-    f.__name__ = primitive.name
-    return f
 
 
 def parts(x):

@@ -357,19 +357,9 @@ def test_store_into_an_ndarray_in_a_body():
 
 def refused_at_body(step, what, got, do):
     """A loop with that body raises at the body's own line, under every transformation."""
-    from pinned import AT, marked_line
-
     run = lambda x: lax.fori_loop(0, 3, step, x)  # noqa: E731
     for wrap in (lambda f: f, jit, grad, lambda f: jit(grad(f))):
-        try:
-            wrap(run)(1.0)
-        except ConcretizationError as error:
-            lines = str(error).split("\n")
-        else:
-            raise AssertionError("no error")
-        place = AT.fullmatch(lines[1])
-        assert (place[1], int(place[2])) == (__file__, marked_line(step.__code__))
-        assert [lines[0], *lines[2:]] == [what, f"  got: {got}", f"  do:  {do}"]
+        refused(lambda wrap=wrap: wrap(run)(1.0), ConcretizationError, what, got=got, do=do, code=step.__code__)
 
 
 def test_branch_of_an_outer_value_in_a_body():

@@ -11,7 +11,8 @@ from kernels import _THUNK
 import fgrad
 from fgrad import lax
 from fgrad.compile import code, few_rows, render_python
-from fgrad.compile.dot import Layout, plan_dot
+from fgrad.compile.dot import plan_dot
+from fgrad.compile.layouts import Layout
 from fgrad.compile.native import pool
 
 ROWS, COLUMNS, SUMS = (

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -124,3 +128,46 @@ def test_an_index_outside_in_one_lane():
     np.testing.assert_array_equal(f(a, i), 3.0 * i + 3)
     with pytest.raises(OutOfBoundsError, match="index 20 is out of bounds for axis 0 with size 20"):
         f(a, np.where(i == 5, 18, i))
+
+
+def test_lanes_are_the_same_for_any_number_of_threads():
+    def f(x, n, bound):
+        step = lambda s: (s[0] + 1, fnp.sin(s[1]) * x + fnp.exp(-s[1] * s[1]))  # noqa: E731
+        own = lax.while_loop(lambda s: s[0] < n, step, (0, x))[1]
+        common = lax.fori_loop(0, bound, lambda i, c: step((i, c))[1], x)
+        return own + lax.scan(lambda c, _: (step((0, c))[1], c), common, None, length=20)[1].sum()
+
+    f = fgrad.jit(fgrad.vmap(fgrad.value_and_grad(f), in_axes=(0, 0, None)))
+    rng, before, found = np.random.default_rng(0), fgrad.get_num_threads(), []
+    args = (rng.normal(size=5000), rng.integers(0, 9, 5000), 25)
+    try:
+        for threads in (1, 2, 3):
+            fgrad.set_num_threads(threads)
+            found.append(f(*args))
+    finally:
+        fgrad.set_num_threads(before)
+    for other in found[1:]:
+        same(other, found[0])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupt_ends_lanes_on_all_threads(threads):
+    f = fgrad.jit(fgrad.vmap(lambda x, n: lax.fori_loop(0, n, lambda i, c: fnp.sin(c) + x, x), in_axes=(0, None)))
+    x, before = np.linspace(0, 1, 1000), fgrad.get_num_threads()
+    fgrad.set_num_threads(threads)
+    try:
+        f(x, 1)
+        start = time.perf_counter()
+        f(x, 150_000)
+        alone = time.perf_counter() - start
+        timer = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT))
+        timer.start()
+        start = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            f(x, 30_000_000)  # some seconds for each part that a thread takes
+        assert time.perf_counter() - start < 0.1 + 4 * alone
+        timer.join()
+        assert np.isfinite(f(x, 10)).all()
+    finally:
+        fgrad.set_num_threads(before)

@@ -3,13 +3,16 @@
 import gc
 import weakref
 
+import loop_programs
 import numpy as np
+import pytest
 import python_loops
 from python_loops import weighed
 
 import fgrad
 import fgrad.numpy as fnp
 from fgrad import lax
+from fgrad.passes.transpose import parted
 from fgrad.testing import check_close, check_grads
 
 F32 = np.float32
@@ -205,3 +208,48 @@ def test_what_a_loop_returns_may_be_written():
 
     check_grads(f, (0.7,))
     check_close(fgrad.jit(fgrad.grad(f))(0.7), fgrad.grad(f)(0.7))
+
+
+# ------------------------------------------------------------------------------------------------------- known values
+
+KNOWN = {
+    "scan": lambda x: lax.scan(lambda c, v: (c + v * x[0], c), 0.5, x)[0],
+    "while_loop": lambda x: lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * x[0]), (0, 1.0))[1],
+    "cond": lambda x: lax.cond(x[0] > 0, lambda x: x[0] * x[1], lambda x: x[2], x),
+    "checkpoint": lambda x: fgrad.checkpoint(lambda x: np.sin(x).sum())(x),
+    "jit": lambda x: fgrad.jit(lambda x: (x * x).sum())(x),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_derivatives_of_known_values_are_known_where_a_program_is_traced(name):
+    f, x = KNOWN[name], np.array([0.5, 1.5, -2.0])
+    derived = {
+        "grad": lambda: fgrad.grad(f)(x),
+        "jvp": lambda: fgrad.jvp(f, (x,), (x,)),
+        "vjp": lambda: fgrad.vjp(f, x)[1](1.0),
+        "hvp": lambda: fgrad.hvp(f, (x,), (x,)),
+        "vmap": lambda: fgrad.vmap(fgrad.grad(f))(np.stack([x, 2 * x])),
+    }
+    want = {k: g() for k, g in derived.items()}
+
+    def inside(c):
+        found = {k: g() for k, g in derived.items()}
+        for name in ("grad", "jvp", "vjp"):
+            check_close(found[name], want[name], name)
+        return fgrad.tree.map(lambda y: c * y, found)
+
+    for outer in (inside, lambda c: lax.scan(lambda c, _: (c, inside(c)), c, None, length=1)[1]):
+        got = fgrad.jit(outer)(1.0)
+        check_close(got, fgrad.tree.map(lambda y, g: np.reshape(y, g.shape), want, got))
+
+
+# ------------------------------------------------------------------------------------------------ what is not needed
+
+
+def test_a_scan_does_not_depend_on_operands_that_its_body_does_not_read():
+    """Else its outputs would be taken for linear in them, where a program is transposed."""
+    loop = loop_programs.scanned(lambda w, t, c, x: [c + x, c > w], [np.float64(1)], [np.ones(3)], [np.float64(2)] * 2)
+    flags = [False, True, False, False]
+    linear, known = parted(loop.eqn, flags)
+    assert not linear.outputs and len(known.outputs) == 2 and len(known.inputs) == 3

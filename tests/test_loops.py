@@ -333,3 +333,74 @@ def test_complex_carries():
     z = np.complex128(0.3 + 0.2j)
     check_close(f(z), plain(z))
     check_close(fgrad.grad(f, holomorphic=True)(z), fgrad.grad(plain, holomorphic=True)(z))
+
+
+@pytest.mark.parametrize("runs", [0, 1, 2])
+@pytest.mark.parametrize("known", [True, False])
+def test_carries_whose_derivative_ends_in_a_run(known, runs):
+    """The first carry starts from x, and is something else behind every run."""
+
+    def loss(loops, x, y, n):
+        step = lambda i, c: (np.sin(y), c[1] * c[0], c[2])  # noqa: E731
+        return weighed(loops.fori_loop(0, runs if known else n, step, (x, x, 2 * x)))
+
+    args = (np.arange(1.0, 4.0), np.arange(3.0))
+    for n, places in enumerate([(0,), (1,), (0, 1)]):
+        want = fgrad.grad(lambda *v: loss(python_loops, *v, runs), places)(*args)
+        got = fgrad.jit(fgrad.grad(lambda *v: loss(lax, *v), places))(*args, runs)
+        check_close(got, want, f"gradient {n}")
+    curve = lambda loops: lambda x, y: fgrad.grad(lambda x: loss(loops, x, y, runs))(x)  # noqa: E731
+    check_close(fgrad.jvp(curve(lax), args, args)[1], fgrad.jvp(curve(python_loops), args, args)[1], "its tangent")
+
+
+@pytest.mark.parametrize("runs", [0, 1, 2])
+def test_an_inner_carry_that_every_run_sets_anew(runs):
+    """What the inner loop ends with depends on what it starts from, if it does not run."""
+
+    def loss(loops, x):
+        def step(c, _):
+            (a, b), ys = loops.scan(lambda c, _: ((1.0, c[1] + c[0]), c[0]), (c[1].sum(), 0.0), None, length=runs)
+            return (c[0] + a, np.sin(c[1]) * b), ys
+
+        return weighed(loops.scan(step, (0.0, x), None, length=3))
+
+    x = np.arange(1.0, 4.0)
+    plain, looped = (lambda x, loops=loops: loss(loops, x) for loops in (python_loops, lax))
+    for f in (lambda f: f, fgrad.grad, lambda f: lambda x: fgrad.hvp(f, (x,), (x,))):
+        check_close(f(looped)(x), f(plain)(x))
+        check_close(fgrad.jit(f(looped))(x), f(plain)(x))
+        check_vmap(f(looped), (np.stack([x, -x]),))
+
+
+@pytest.mark.parametrize("unroll", [1, 2, True])
+def test_carries_that_a_run_makes_constants(unroll):
+    """The next run makes arrays of them, which are part of its program."""
+
+    def loss(loops, x, n):
+        def step(c, y):
+            return (3.0, np.int64(2)), np.stack([c[0], c[1] * y])
+
+        return weighed(loops.scan(step, (x.sum(), n), x, unroll=unroll))
+
+    x, n = np.arange(1.0, 6.0), np.int64(7)
+    plain, looped = (lambda x, loops=loops: loss(loops, x, n) for loops in (python_loops, lax))
+    for f in (lambda f: f, fgrad.grad, lambda f: lambda x: fgrad.hvp(f, (x,), (x,))):
+        check_close(f(looped)(x), f(plain)(x))
+        check_close(fgrad.jit(f(looped))(x), f(plain)(x))
+
+
+def test_an_inner_carry_that_starts_from_a_constant_and_depends_on_nothing():
+    """In the derivative of the outer loop, the inner one is run for what the derivative needs of this carry."""
+
+    def loss(loops, x):
+        def step(c):
+            factor, y = loops.fori_loop(0, 3, lambda i, c: (c[0] * 2 + 1.0, c[1] * c[0]), (0.5, c[1]))
+            return c[0] + 1, np.sin(y) * factor
+
+        return weighed(loops.while_loop(lambda c: c[0] < 2, step, (0, x)))
+
+    x = np.arange(1.0, 4.0)
+    plain, looped = (lambda x, loops=loops: loss(loops, x) for loops in (python_loops, lax))
+    for f in (fgrad.grad, lambda f: lambda x: fgrad.hvp(f, (x,), (x,))):
+        check_close(f(looped)(x), f(plain)(x), rtol=1e-10)
+        check_close(fgrad.jit(f(looped))(x), f(plain)(x), rtol=1e-10)

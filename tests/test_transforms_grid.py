@@ -349,3 +349,28 @@ def test_branches_not_taken_neither_warn_nor_leak(modes):
         assert f(0.0) == 0.0
         assert fgrad.jit(f)(0.0) == 0.0
         assert np.array_equal(fgrad.vmap(f)(np.zeros(2)), np.zeros(2))
+
+
+HUGE = [(np.float16, 6e4), (np.float32, 3e38), (np.float64, 1e308), (np.complex128, 1e308 + 1e308j)]
+
+
+@pytest.mark.parametrize("dtype, huge", HUGE, ids=[np.dtype(d).name for d, _ in HUGE])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (5000,), (3, 2)], ids=str)
+def test_huge_gradients_do_not_warn(dtype, huge, shape):
+    """Looking for NaN among them computes nothing that may overflow."""
+    factor = np.full(shape, huge, dtype)
+    for order in "CF":
+        x = np.zeros(shape, dtype, order)
+        g = fgrad.grad(lambda x: fnp.sum(x * factor).real)(x if shape else x[()])
+        assert g.dtype == dtype and np.array_equal(g, factor)
+
+
+@pytest.mark.parametrize("n", [3, 5000])
+def test_zeros_annihilate_wherever_the_only_one_is(n):
+    for i in (0, n // 2, n - 1):
+        x = np.full((2, n), 4.0)
+        x[1, i] = 0.0
+        want = np.where(x > 0, 0.25, 0.0)
+        f = lambda x: fnp.sum(fnp.where(x > 0, fnp.sqrt(x), 0.0))  # noqa: E731
+        for y, w in ((x, want), (x[1], want[1]), (x.T, want.T)):
+            assert np.array_equal(fgrad.grad(f)(y), w)

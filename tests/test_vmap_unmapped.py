@@ -44,3 +44,10 @@ def test_reductions_of_unmapped_arguments_with_where(reduce):
     got = fgrad.vmap(lambda t, x: x * reduce(t, axis=1, where=mask, keepdims=True)[1:], in_axes=(None, 0))(TABLE, LANES)
     want = LANES[:, None, None] * reduce(TABLE[1:], axis=1, where=mask[1:], keepdims=True)
     np.testing.assert_allclose(got, want)
+
+
+@pytest.mark.parametrize("outer", [fgrad.jit, lambda f: lambda t: fgrad.lax.cond(t > 0, f, f, t), fgrad.checkpoint])
+def test_results_of_an_outer_derivative_that_are_not_mapped(outer):
+    f = lambda t: fgrad.vmap(lambda x: np.sin(t))(LANES).sum()  # noqa: E731
+    for derived in (fgrad.grad(f), lambda t: fgrad.jvp(f, (t,), (1.0,))[1], fgrad.grad(fgrad.grad(f))):
+        np.testing.assert_allclose(fgrad.jit(outer(derived))(0.5), derived(0.5), rtol=1e-14)

@@ -1,6 +1,6 @@
 """The transformations of functions."""
 
-from .batching import vmap
+from ..batching import vmap
 from .callbacks import io_callback, pure_callback
 from .custom import custom_jvp, custom_vjp
 from .derivatives import float0, grad, hvp, jvp, linearize, value_and_grad, vjp

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from ..batching import vmap
 from ..core import tree
 from ..core.errors import GradError, message
 from ..core.leaves import Own, name_of
 from ..core.primitive import registry as p
 from ..core.trace import Tracer, signature
 from ..core.types import aval_of
-from .batching import vmap
 from .derivatives import is_array, normalized, pair, recorded, slot_of, unwrapped
 
 

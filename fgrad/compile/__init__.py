@@ -4,7 +4,7 @@ In the order in which a program passes through:
 
     executable      a program ready to run; what happens when it stops; `dispatched`, `flat`: its calls from Python
     uniform         captured arrays of one value become scalars
-    fuse            equations become steps: fused kernels and calls; `accumulate`: updates in matrix products
+    fuse, steps     equations become steps: fused kernels and calls; `accumulate`: updates in matrix products
     points, forms   expressions of single elements; where they are read
     expressions     values of a step's expressions in a kernel
     emit, blocks    from a step to loop nests

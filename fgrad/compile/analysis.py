@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 from ..core.ir import Eqn
 from ..core.show import Names
 from .emit import Temporary
-from .fuse import REDUCTIONS
-from .fuse import Kernel as Fused
 from .plan import Item, Plan, bytes_of
-from .scalar_rules import RULES, WEIGHTS
+from .scalar_rules import REDUCTIONS, RULES, WEIGHTS
 from .scalars import MATH, dtype_of
 from .small_programs import programs
+from .steps import Kernel as Fused
 
 
 class Work(NamedTuple):

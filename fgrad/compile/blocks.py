@@ -17,10 +17,10 @@ from typing import Any
 
 from ..core.ir import Var
 from .emit import Emitter, identity, logical
-from .fuse import Kernel as Fused
-from .fuse import Root
 from .nests import Buffer, Value
 from .points import Node
+from .steps import Kernel as Fused
+from .steps import Root
 
 ROWS = 64  # of a block
 WIDEST = 512  # elements of a row, up to which a block stays in the first cache

@@ -19,6 +19,7 @@ from ..core.ir import Eqn, Literal
 from ..core.trace import primitive_call
 from ..core.types import ShapedArray
 from ..passes.quiet import quietly
+from .layouts import Layout
 from .native.arguments import Py_DecRef
 from .native.dispatch import PyLong_FromLongLong
 from .native.language import Module, extern, i32, i64, load_i64, native
@@ -82,20 +83,16 @@ def array_at(address: int | None, type: ShapedArray) -> np.ndarray:
     return np.frombuffer((ctypes.c_char * size).from_address(address), type.dtype).reshape(type.shape)
 
 
-Layout = tuple[ShapedArray, int, tuple[int, ...]]  # an array in memory; offset and strides of what is seen of it
+def seen_at(address: int | None, type: ShapedArray, layout: Layout) -> np.ndarray:
+    """A strided view of the array of that type at an address."""
+    base = array_at(address, type).reshape(-1)[layout.start :]
+    return np.lib.stride_tricks.as_strided(base, layout.shape, [s * type.dtype.itemsize for s in layout.strides])
 
 
-def seen_at(address: int | None, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
-    """The memory at an address as an array with other strides, in elements."""
-    type, offset, strides = layout
-    base = array_at(address, type).reshape(-1)[offset:]
-    return np.lib.stride_tricks.as_strided(base, shape, [s * type.dtype.itemsize for s in strides])
-
-
-def numpy_call(e: Eqn, layouts: Sequence[Layout | None] | None = None) -> Callable[[Any], None]:
+def numpy_call(e: Eqn, layouts: Sequence[tuple[ShapedArray, Layout] | None] | None = None) -> Callable[[Any], None]:
     """The function behind the thunk of an equation: its operands that are variables, then its outputs, by address.
 
-    `layouts`: where an operand is a view of other memory than its own.
+    `layouts`: of an operand that is a view of other memory than its own, the type of that and the view.
     """
     types = [a.type for a in e.inputs]
     region, single = e.primitive.region, len(e.outputs) == 1
@@ -113,7 +110,7 @@ def numpy_call(e: Eqn, layouts: Sequence[Layout | None] | None = None) -> Callab
                 xs.append(literal)
                 continue
             layout = None if layouts is None else layouts[n]
-            x = array_at(operands[n], t) if layout is None else seen_at(operands[n], t.shape, layout)
+            x = array_at(operands[n], t) if layout is None else seen_at(operands[n], *layout)
             x.flags.writeable = False
             xs.append(x if t.ndim else x[()])
             n += 1

@@ -15,7 +15,7 @@ from ..core.ir import Eqn, Literal
 from .correlate import Axis, Correlation, Filter, correlation, packed, rows_of, tile_of, zero_padded
 from .emit import Launch
 from .filter_gradient import Gradient, filter_gradient
-from .fuse import contiguous
+from .layouts import contiguous
 from .nests import STATIC
 from .plan import Item, launch_item
 from .scalars import FLOATS, type_name

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .blas import available
+from .layouts import Layout, contiguous
 from .native.language import Native
 from .products import NAMES, Loop, Matrix, Product, product_call
 
@@ -24,32 +25,6 @@ COPY_ELEMENT = 0.8  # nanoseconds to copy an element to another order
 SMALL = 512  # multiplications of a product that a loop nest does faster than a call of the library
 
 Axes = tuple[tuple[int, ...], tuple[int, ...]]
-
-
-class Layout(NamedTuple):
-    """A strided view of a buffer: sizes, elements from one index to the next, the first element."""
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    start: int = 0
-
-    @classmethod
-    def contiguous(cls, shape: Sequence[int]) -> Layout:
-        """C order, from the beginning of the buffer.
-
-        >>> Layout.contiguous((2, 3))
-        Layout(shape=(2, 3), strides=(3, 1), start=0)
-        """
-        return cls(tuple(shape), row_strides(shape))
-
-
-def row_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides of C order, in elements."""
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return tuple(reversed(strides))
 
 
 class Axis(NamedTuple):
@@ -153,7 +128,7 @@ def _copied(layout: Layout, order: tuple[int, ...] | None) -> Layout:
     """The layout, with its own axes, of a contiguous copy that has them in this order."""
     if order is None:
         return layout
-    strides = row_strides([layout.shape[a] for a in order])
+    strides = contiguous([layout.shape[a] for a in order])
     return Layout(layout.shape, tuple(strides[order.index(a)] for a in range(len(order))))
 
 
@@ -162,7 +137,7 @@ def _product(
 ) -> Product | None:
     """The product, if the layouts allow one."""
     shape = [*(x.shape[a] for a in (*batch[0], *free[0])), *(w.shape[a] for a in free[1])]
-    steps = iter(row_strides(shape))
+    steps = iter(contiguous(shape))
     lanes = [Axis(x.shape[a], x.strides[a], w.strides[b], next(steps)) for a, b in zip(*batch, strict=True)]
     rows = [Axis(x.shape[a], x.strides[a], 0, next(steps)) for a in free[0]]
     columns = [Axis(w.shape[a], 0, w.strides[a], next(steps)) for a in free[1]]

@@ -18,10 +18,10 @@ from .element_index import INDEXED
 from .elements import Array, Decline, Elements, Memory, array, elements, kernel_type
 from .emit import identity
 from .expressions import NEAR, REACH, TOO_FAR
-from .fuse import REDUCTIONS, contiguous
+from .layouts import contiguous
 from .nests import Builder, Value
 from .routines_writer import combined
-from .scalar_rules import RULES, fits
+from .scalar_rules import REDUCTIONS, RULES, fits
 from .scalars import FLOATS
 
 Rule = Callable[[Any, Eqn, Sequence[Array]], Array]

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .fuse import contiguous
+from .layouts import contiguous
 from .nests import Buffer, Builder, Value
 from .scalars import type_name
 

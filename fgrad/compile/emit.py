@@ -28,11 +28,11 @@ import numpy as np
 from ..core.ir import Var
 from .expressions import NAN_MET, Expressions
 from .forms import Form, linear
-from .fuse import Kernel as Fused
-from .fuse import Root
 from .nests import STATIC, Accumulator, Builder, Kernel, Value
 from .points import Node
 from .scalars import FLOATS, dtype_of, size_of
+from .steps import Kernel as Fused
+from .steps import Root
 
 BLOCK = 2048  # floats that are added up at single precision before the sum goes to a wider accumulator
 SHORT = 24  # rows up to this length are worked on across rows

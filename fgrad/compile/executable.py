@@ -12,19 +12,20 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..core.builder import resting_collector
-from ..core.effects import KEPT, Effect
+from ..core.effects import KEPT
 from ..core.errors import FgradError, OutOfBoundsError, describe_site, message, relocate
 from ..core.ir import Eqn, Jaxpr
+from ..core.show import bodies
 from ..primitives.index import out_of_bounds
 from ..regions.call import execute, plainly
-from ..regions.callbacks import journaled
+from ..regions.callbacks import ROOM, noting, returns
 from . import callbacks, code, factorizations, lapack
 from .engine import CompileError
 from .expressions import NAN_MET, NEAR, TOO_FAR
 from .native.program import NativeProgram, Output, Program
 from .plan import Item, Plan, slots_of
 from .planner import PREPARATION, Planner
-from .small_programs import raising
+from .small_programs import checks, raising
 
 BACKENDS = ("native", "numba", "interpreter")
 
@@ -62,9 +63,9 @@ class Executable:
         self.keep: list[Any] = []  # callbacks, for as long as the program lives
         self.items: list[Item] = []  # of all plans there were, by the numbers of failures
         self.times: dict[str, float] = {}
-        # Whether zeros that annihilate infinities are left out until one would be needed. Not where memory of arguments
-        # is written: the program could not be run again.
-        self.trusting = not donated
+        # Whether zeros that annihilate infinities are left out until one would be needed. Not where the program could
+        # not be run again: memory of arguments is written, or callbacks may have returned more than can be noted.
+        self.trusting = not donated and not any(map(returns, loop_bodies(self.jaxpr)))
         self.lock = threading.Lock()
         self.ran = False  # whether it was called before: see `dispatched`
         with resting_collector():
@@ -132,18 +133,25 @@ class Executable:
 
     def run(self, jaxpr: Jaxpr, leaves: Sequence[Any]) -> list[Any]:
         """Run on arrays of the right types, contiguous and aligned; `jaxpr`: see `explain`."""
-        with journaled() as again:
+        with noting() as rewound:
             while True:
                 results, words = self.program.run(leaves)
                 if not words[0]:
                     return results
-                again()
+                again = rewound()
                 try:
                     self.failed(*words)
                 except Mistrust:
-                    continue
+                    if not again:
+                        raise self.beyond_notes() from None
                 except ProgramFailure as failure:
-                    self.explain(jaxpr, leaves, failure)
+                    self.explain(jaxpr, leaves, failure, again)
+
+    def beyond_notes(self) -> ProgramFailure:
+        """The error for numbers that a kernel is not made for, where the program cannot be run again."""
+        what = "a NaN, or sin, cos or tan of an argument beyond 2**46, met when callbacks had returned too much to note"
+        do = f"call it again, it is now made for that; or let io_callback return less than {ROOM >> 20} MB in one run"
+        return ProgramFailure(message(what, do=do), 1, None, (0, TOO_FAR))
 
     def mistrust(self, reason: int) -> None:
         """Plan again: with zeros that annihilate infinities, or with NumPy's sines."""
@@ -172,15 +180,15 @@ class Executable:
         text = f"item {thunk} ({item.text}) failed with status {status} ({a}, {b})"
         raise ProgramFailure(text, status, item, (a, b))
 
-    def explain(self, jaxpr: Jaxpr, leaves: Sequence[Any], failure: ProgramFailure) -> NoReturn:
+    def explain(self, jaxpr: Jaxpr, leaves: Sequence[Any], failure: ProgramFailure, again: bool = True) -> NoReturn:
         """Raise the error of a failed program as NumPy calls give it, with the user's line.
 
-        `jaxpr` is the caller's own, of which this may be an equal one.
+        `jaxpr` is the caller's own, of which this may be an equal one; `again`: whether it can be run again.
         """
         error = self.outside(failure) if jaxpr is self.source else None
         if error is not None:
             raise error from None
-        if not self.plan.donated_to:
+        if again and not self.plan.donated_to:
             with plainly():
                 execute(jaxpr, leaves)
         raise failure from None
@@ -196,14 +204,27 @@ class Executable:
             found = list(raising(item.eqn))
         else:
             eqns = [item.eqn] if item.step is None else item.step.equations()
-            found = [(e, self.site(e)) for e in eqns if e is not None and Effect.RAISES in e.effects]
-        axes = [a for e, _ in found for a in e.params.get("axes", ()) if e.inputs[0].type.shape[a] == size]
-        if len(found) != 1 or len(axes) != 1 or found[0][0].primitive.region:
+            found = [(e, self.site(e)) for e in eqns if e is not None and checks(e)]
+        if any(e.primitive.region for e, _ in found):
             return None
-        e, site = found[0]
-        error = out_of_bounds(index, axes[0], e.inputs[0].type)
+        meant = {
+            (a, e.inputs[0].type, site)
+            for e, site in found
+            for a in e.params.get("axes", ())
+            if e.inputs[0].type.shape[a] == size
+        }
+        if len(meant) != 1:
+            return None
+        axis, type_, site = meant.pop()
+        error = out_of_bounds(index, axis, type_)
         relocate(error, site)
         return error
+
+
+def loop_bodies(jaxpr: Jaxpr) -> list[Jaxpr]:
+    """The programs of loops and branches."""
+    regions = [e for e in jaxpr.eqns if e.primitive.region]
+    return [body for e in regions for key, value in e.params.items() for _, body in bodies(key, value)]
 
 
 def far_reaching(plan: Plan) -> set[int]:

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..core.ir import Var
 from .forms import Form, linear
-from .fuse import Kernel as Fused
-from .fuse import Root
 from .nests import STATIC, Buffer, Builder, Value
 from .points import Node
 from .scalar_rules import RULES, WEIGHTS
 from .scalars import FLOATS, MATH, dtype_of
+from .steps import Kernel as Fused
+from .steps import Root
 
 # What gives NaN where an operand is NaN. Between a product that is taken at its word and the results nothing else may
 # stand, but reductions, and choices by a condition that does not depend on it.

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from .correlate import Axis, Rows, Sums, covered, grain, nanoseconds, shifted, tile_of
 from .emit import Launch, Temporary
-from .fuse import contiguous
+from .layouts import contiguous
 from .nests import Builder, Value
 from .scalars import size_of
 

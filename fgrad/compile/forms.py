@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .layouts import contiguous
+
 Extents = Sequence[int]  # sizes of the domain's axes
 
 
@@ -102,11 +104,7 @@ def split(form: Form, shape: Sequence[int], extents: Extents) -> list[Form] | No
         return None
     out: list[Form] = []
     terms, const = list(form.terms), form.const
-    stride = 1
-    for n in shape:
-        stride *= n
-    for n in shape:
-        stride //= max(n, 1)
+    for n, stride in zip(shape, contiguous(shape), strict=True):
         if n == 1:
             out.append(ZERO)
             continue

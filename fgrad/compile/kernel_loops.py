@@ -16,9 +16,9 @@ from .contract import contract
 from .element_rules import kernel_type
 from .elements import LIMIT, Array, Decline, Memory, Place, number, scalar
 from .emit import CHUNK, CHUNKS, Launch
-from .fuse import contiguous
 from .lane_loops import Form, in_lanes, plain
 from .lane_programs import Axis, narrow_type
+from .layouts import contiguous
 from .nests import Buffer, Builder, Value
 from .plan import Item, copy_item, launch_item
 from .small_programs import Mistrusted, operations, passed, programs, stages, waits

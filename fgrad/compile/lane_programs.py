@@ -20,8 +20,7 @@ from ..core.primitive import registry
 from ..core.types import ShapedArray, shaped
 from .element_index import WRITES
 from .elements import Decline
-from .fuse import REDUCTIONS
-from .scalar_rules import RULES
+from .scalar_rules import REDUCTIONS, RULES
 
 Axis = int | None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ from ..core.ir import Eqn, Literal, Var
 from ..core.types import shaped
 from . import callbacks
 from .convolution import convolution_items
-from .dot import Layout, plan_dot
+from .dot import plan_dot
 from .emit import Launch
 from .few_rows import few_rows
-from .fuse import Fuser, View
+from .fuse import Fuser
 from .kernel_loops import kernel_loop_items
+from .layouts import Layout
 from .loops import LOOPS, loop_items
 from .nests import Builder
 from .plan import Item, Thunk, copy_item, launch_item
@@ -59,20 +60,19 @@ def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
     if any(type(a) is Literal for a in e.inputs):
         return None
     views = [fuser.view(a) for a in e.inputs[:2]]
-    layouts = [Layout(v.shape, v.strides, v.offset) for v in views]
     factors = e.params.get("alpha", 1), e.params.get("beta", 0)
-    plan = plan_dot(*layouts, out.type.dtype, e.params["contract"], e.params["batch"], *factors)
+    plan = plan_dot(*[layout for _, layout in views], out.type.dtype, e.params["contract"], e.params["batch"], *factors)
     if plan is None:
         return None
     items: list[Item] = [copy_item(old, out, vanishes=True) for old in e.inputs[2:]]
     operands: list[Any] = []
     if out.type.dtype.itemsize > 8 and any(plan.copies):
         return None
-    for view, order in zip(views, plan.copies, strict=True):
+    for (var, layout), order in zip(views, plan.copies, strict=True):
         if order is None:
-            operands.append(view.var)
+            operands.append(var)
             continue
-        launch, copy = strided_copy(view, order)
+        launch, copy = strided_copy(var, layout.transposed(order))
         items.append(launch_item(launch))
         operands.append(copy)
     p = plan.product
@@ -93,16 +93,14 @@ def product(e: Eqn, fuser: Fuser) -> list[Item] | None:
     return items
 
 
-def strided_copy(view: View, order: Sequence[int]) -> tuple[Launch, Var]:
-    """The kernel that copies a strided view, its axes in that order, to memory of its own."""
-    shape = [view.shape[a] for a in order]
-    strides = [view.strides[a] for a in order]
-    copy = Var(shaped(tuple(shape), view.var.type.dtype))
+def strided_copy(var: Var, layout: Layout) -> tuple[Launch, Var]:
+    """The kernel that copies a strided view of a variable's memory to memory of its own."""
+    copy = Var(shaped(layout.shape, var.type.dtype))
     type = type_name(copy.type.dtype) or "f64"  # complex64 has its size
     k = Builder()
     source, target = k.buffer(type, "in"), k.buffer(type, "out")
     zero = k.const(0, "i64")
-    *outer, n = shape or [1]
+    *outer, n = layout.shape or (1,)
     count = prod(outer)
     with k.serial(k.begin, k.end) as r:
         index, behind = [], count
@@ -112,10 +110,10 @@ def strided_copy(view: View, order: Sequence[int]) -> tuple[Launch, Var]:
             index.append(k.op("rest", q, k.dim(m)) if i else q)
         with k.vector(zero, k.dim(n)) as c:
             index.append(c)
-            terms = list(zip(index, [k.dim(s) for s in strides], strict=True))
-            value = k.load(source, k.affine(terms, k.dim(view.offset) if view.offset else None))
+            terms = list(zip(index, [k.dim(s) for s in layout.strides], strict=True))
+            value = k.load(source, k.affine(terms, k.dim(layout.start) if layout.start else None))
             k.store(target, k.add(k.mul(r, k.dim(n)), c), value)
-    launch = Launch(k.finish(), [view.var, copy], k.dims, count, max(-(-count // 16), 1))
+    launch = Launch(k.finish(), [var, copy], k.dims, count, max(-(-count // 16), 1))
     launch.cost = 20 + 0.5 * copy.type.size
     return launch, copy
 
@@ -126,8 +124,8 @@ def numpy_item(e: Eqn, fuser: Fuser, keep: list[Any]) -> Item:
     layouts: list[Any] = [None] * len(reads)
     if strided(e):
         views = [fuser.view(a) for a in reads]
-        reads = [v.var for v in views]
-        layouts = [(v.var.type, v.offset, v.strides) for v in views]
+        reads = [var for var, _ in views]
+        layouts = [(var.type, layout) for var, layout in views]
     registration = callbacks.Registration(callbacks.numpy_call(e, layouts))
     keep.append(registration)
 

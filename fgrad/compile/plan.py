@@ -17,7 +17,6 @@ from ..core.ir import Eqn, Jaxpr, Literal, Var
 from ..core.types import ShapedArray, shaped
 from .blocks import emitter
 from .emit import Launch, Temporary
-from .fuse import Kernel as Fused
 from .native.language import Native, load_i64, memcpy, native
 from .native.program import Thunk
 from .native.records import with_records
@@ -25,6 +24,7 @@ from .nests import Kernel
 from .order import reads_first
 from .ranges import Ranges
 from .scalars import size_of
+from .steps import Kernel as Fused
 
 ALIGN = 64  # bytes
 

@@ -9,8 +9,9 @@ from ..core.ir import Jaxpr, Var
 from ..regions.call import executed, memo
 from ..rewrites.pipeline import simplify
 from . import library
-from .fuse import Call, Fuser
+from .fuse import Fuser
 from .plan import Item, Plan, launch_item, launches
+from .steps import Call
 from .uniform import with_uniform_constants
 
 # What becomes of a program, behind the rewrites, before it is planned

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.ir import Eqn, Literal, Var
 from .forms import ZERO, Form, linear, split
+from .layouts import contiguous
 from .scalars import type_name
 
 Index = "tuple[Form, ...] | Form"  # a form alone is an element number in C order
@@ -172,11 +173,8 @@ class Graph:
         found = split(form, shape, self.extents)
         if found is not None:
             return tuple(found)
-        number, out, stride = self.index(form), [], 1
-        for n in shape:
-            stride *= n
-        for n in shape:
-            stride //= max(n, 1)
+        number, out = self.index(form), []
+        for n, stride in zip(shape, contiguous(shape), strict=True):
             if n == 1:
                 out.append(ZERO)
                 continue

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 from ..core.ir import Eqn, Literal, Var
 from .correlate import decomposed, grain, pieces
 from .emit import Launch, identity
-from .fuse import Fuser, contiguous
+from .fuse import Fuser
+from .layouts import contiguous
 from .nests import Builder, Value
 from .plan import Item, launch_item
 from .scalars import FLOATS, INTEGERS, size_of, type_name

@@ -15,9 +15,9 @@ from ..core.show import Names
 from . import engine, render_llvm, render_python
 from .analysis import MemoryPlan, memory_plan, type_text, works
 from .emit import Temporary
-from .fuse import Call, Root
 from .nests import Kernel
 from .plan import Item, Plan, Thunk
+from .steps import Call, Root
 
 
 class Report:

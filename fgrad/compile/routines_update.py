@@ -8,7 +8,7 @@ from functools import partial
 from math import prod
 
 from ..core.ir import Literal
-from .fuse import contiguous
+from .layouts import contiguous
 from .nests import Buffer, Value
 from .routines_writer import Writer, combined, digits
 from .scalars import UNSIGNED, size_of

@@ -210,6 +210,15 @@ RULES: dict[str, Rule] = {
     **{name: _op(name) for name in MATH},
 }
 
+REDUCTIONS = {  # the operations that they accumulate by
+    "reduce_sum": "add",
+    "reduce_prod": "mul",
+    "reduce_max": "max",
+    "reduce_min": "min",
+    "reduce_and": "and",
+    "reduce_or": "or",
+}
+
 # Cost of an operation in multiples of an addition, about what a vector of it costs; all others count 1.
 WEIGHTS = {
     **dict.fromkeys(["exp", "exp2", "log", "log2", "log10", "erf", "erfc"], 16),

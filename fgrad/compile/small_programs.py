@@ -108,6 +108,11 @@ def waits(e: Eqn) -> bool:
     return e.primitive.name == "while_loop" or any(waits(inner) for p in programs(e) for inner in p.eqns)
 
 
+def checks(e: Eqn) -> bool:
+    """Whether an equation looks at indices: also at promised ones, since what has looked at them before may be dead."""
+    return Effect.RAISES in e.effects or e.params.get("mode") == "promise"
+
+
 def raising(e: Eqn) -> Iterator[tuple[Eqn, Any]]:
     """The equations that may raise in the programs that an equation holds, with the user's lines."""
     found: list[Any] = list(e.params.values())
@@ -118,7 +123,7 @@ def raising(e: Eqn) -> Iterator[tuple[Eqn, Any]]:
         for inner in x.eqns if isinstance(x, Jaxpr) else ():
             if inner.primitive.region:
                 yield from raising(inner)
-            elif Effect.RAISES in inner.effects:
+            elif checks(inner):
                 yield inner, x.sites[inner.origin] if 0 <= inner.origin < len(x.sites) else None
 
 

@@ -19,7 +19,7 @@ from ..core.ir import Eqn, Jaxpr, Literal, Var
 from .element_rules import apply
 from .elements import LIMIT, Array, Decline, Memory, Place, array, elements, kernel_type, scalar, store
 from .expressions import NAN_MET
-from .fuse import contiguous
+from .layouts import contiguous
 from .nests import Builder, Value
 from .routines_writer import combined
 from .small_programs import doubtful_outputs, doubts, indexed_only, ordered, passed, programs, weight

@@ -27,7 +27,7 @@ import numpy as np
 from ..core.ir import Eqn
 from .element_index import picked
 from .elements import Array, Decline, Memory, Place, elements, kernel_type
-from .fuse import contiguous
+from .layouts import contiguous
 from .native.records import more_records
 from .native.serial import look_for_signals
 from .nests import Builder, Value

@@ -10,9 +10,10 @@ tracers and takes every other operand for a constant.
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -344,12 +345,29 @@ def apply_first(call: Call, x: Tracer, y: Any) -> Any:
 
 
 def apply_equation(e: Eqn, xs: Sequence[Any]) -> Any:
-    """Outputs of an equation on other operands; constants of a program stay equations while a program is built."""
+    """Outputs of an equation on other operands; constants of a program stay equations while a program is built.
+
+    Where programs are made of programs, so do numbers that one hands to the next: bodies of loops hold no arrays.
+    """
     call = primitive_call(e.primitive, tuple([a.type for a in e.inputs]), e.params)
     builder = state.builder
-    if builder is not None and all([type(a) is Literal for a in e.inputs]):
-        return builder.apply(call, xs)
+    if builder is not None:
+        if builder.with_sites:
+            constant = all([type(a) is Literal for a in e.inputs])
+        else:
+            constant = all([type(x) is not Tracer and type(x) is not np.ndarray for x in xs])
+        if constant:
+            return builder.apply(call, xs)
     return apply(call, xs)
+
+
+def unrecorded(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """`f(*args, **kwargs)` where all operands are known: the builder around records nothing, so that results are."""
+    builder, state.builder = state.builder, None
+    try:
+        return f(*args, **kwargs)
+    finally:
+        state.builder = builder
 
 
 def signature(x: Any) -> Signature:
@@ -395,10 +413,11 @@ binder.bind = bind
 def stage(primitive: Primitive, *xs: Any, **params: Any) -> Any:
     """`bind`, but recorded by this thread's builder (if there is one) although no operand is traced.
 
-    For constants that a program should make rather than hold: zeros, iotas.
+    For constants that a program should make rather than hold: zeros, iotas. Operands of traces inside the builder's,
+    such as that of a derivative under `jit`, belong to these.
     """
     builder = state.builder
-    if builder is None:
+    if builder is None or any([type(x) is Tracer and builder.level < x.owner.level < math.inf for x in xs]):
         return bind(primitive, xs, params)
     call = primitive_call(primitive, tuple([aval_of(signature(x)) for x in xs]), params)
     return builder.apply(call, xs)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import DtypeError, ShapeError, message
+from ..core.axes import distinct_axes
+from ..core.errors import DtypeError, message
 from ..core.primitive import Primitive
 from ..core.trace import Tracer
 from ..core.types import WEAK, aval_of, canonical, shaped, signature_of
@@ -78,28 +79,9 @@ def ints(values: Any) -> tuple[int, ...]:
     return (operator.index(values),)
 
 
-def axis_of(name: str, axis: Any, ndim: int) -> int:
-    """An axis counted from the front; `ShapeError` where there is none."""
-    axis = operator.index(axis)
-    if not -ndim <= axis < ndim:
-        raise ShapeError(
-            message(
-                f"{name}: axis {axis} does not exist",
-                got=f"an array of {ndim} dimension{'' if ndim == 1 else 's'}",
-                do=f"choose an axis from {-ndim} to {ndim - 1}" if ndim else "give the array an axis first",
-            )
-        )
-    return axis % ndim
-
-
-def axes_of(name: str, axes: Sequence[int], ndim: int) -> tuple[int, ...]:
-    """Axes counted from the front in rising order; `ShapeError` for those that do not exist or are named twice."""
-    found = tuple(sorted(axis_of(name, a, ndim) for a in ints(axes)))
-    if len(set(found)) != len(found):
-        raise ShapeError(
-            message(f"{name}: an axis is named twice", got=f"axes {tuple(axes)}", do="name each axis once")
-        )
-    return found
+def axes_of(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
+    """Axes in rising order from a number or a sequence of numbers."""
+    return distinct_axes(name, ints(axes), ndim)
 
 
 def dtype_of(dtype: Any) -> np.dtype:

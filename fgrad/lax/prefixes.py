@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core import tree
+from ..core.axes import axis_of
 from ..core.errors import ShapeError, TreeError, message
 from ..core.leaves import Own, checked, name_of, path_of
 from ..core.trace import signature
 from ..core.types import aval_of
 from .bodies import check_function, flattened, unequal
-from .operands import axis_of
 from .shapes import concatenate, expand_dims, reshape, rev
 from .slicing import slice_in_dim
 

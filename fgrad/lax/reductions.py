@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..core import tree
+from ..core.axes import axis_of
 from ..core.builder import trace_internal
 from ..core.errors import DtypeError, ShapeError, message
 from ..core.types import shaped
 from ..primitives.family import p
 from .folds import folded, together
-from .operands import Array, apply, axes_of, axis_of, dtype_of, ints, strict
+from .operands import Array, apply, axes_of, dtype_of, ints, strict
 from .shapes import reshape, transpose
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core.axes import axis_of
 from ..core.errors import ShapeError, message
 from ..core.trace import Tracer
 from ..primitives.family import p
-from .operands import Array, apply, axes_of, axis_of, dtype_of, ints, operands, shape_of, strict
+from .operands import Array, apply, axes_of, dtype_of, ints, operands, shape_of, strict
 
 Shape = Sequence[int]
 

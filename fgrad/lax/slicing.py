@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core.axes import axis_of
 from ..core.errors import DtypeError, OutOfBoundsError, ShapeError, message
 from ..core.trace import Tracer
 from ..primitives.family import p
-from .operands import Array, apply, axis_of, ints, operands, shape_of, strict
+from .operands import Array, apply, ints, operands, shape_of, strict
 from .shapes import squeeze
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..core.axes import axis_of
 from ..core.errors import ShapeError, message
 from ..primitives.family import p
-from .operands import Array, apply, axis_of, strict
+from .operands import Array, apply, strict
 
 
 def sort(operand: Array | Sequence[Array], dimension: int = -1, is_stable: bool = True, num_keys: int = 1) -> Any:

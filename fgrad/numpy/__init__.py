@@ -27,3 +27,4 @@ from .shapes import *  # noqa: F403
 from .sorting import *  # noqa: F403
 from .statistics import *  # noqa: F403
 from .ufuncs import *  # noqa: F403
+from .vectorizing import *  # noqa: F403

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from . import reductions as r
-from .reductions import Axis, inexact_array
+from .reductions import Axis
 from .running import cumprod, cumsum
 from .support import traced, where_call
-from .ufuncs import divide, isnan, logical_not, multiply, sqrt, subtract
+from .ufuncs import divide, isnan, logical_not, sqrt, subtract
 
 
 def _masked(a: Any, fill: Any) -> Any:
@@ -62,12 +62,13 @@ def nancumprod(a: Any, axis: int | None = None, dtype: Any = None, out: None = N
     return cumprod(_masked(a, 1), axis, dtype)
 
 
-def _extreme(f: Any, a: Any, worst: float, axis: Axis, keepdims: bool) -> Any:
+def _extreme(f: Any, a: Any, worst: float, nothing: float, axis: Any, keepdims: bool) -> Any:
+    """`f` with NaN as `worst`; `nothing` where all are NaN."""
     if a.dtype.kind != "f":
-        return f(a, axis, None, keepdims)
+        return f(a, axis, keepdims=keepdims)
     missing = isnan(a)
-    found = f(where_call(missing, worst, a), axis, None, keepdims)
-    return where_call(r.all(missing, axis, None, keepdims), np.nan, found)
+    found = f(where_call(missing, worst, a), axis, keepdims=keepdims)
+    return where_call(r.all(missing, axis, None, keepdims), nothing, found)
 
 
 @traced(np.nanmax)
@@ -78,7 +79,7 @@ def nanmax(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False) 
     >>> fnp.nanmax([1.0, fnp.nan, 2.0])
     np.float64(2.0)
     """
-    return _extreme(r.max, a, -np.inf, axis, keepdims)
+    return _extreme(r.max, a, -np.inf, np.nan, axis, keepdims)
 
 
 @traced(np.nanmin)
@@ -89,7 +90,7 @@ def nanmin(a: Any, axis: Axis = None, out: None = None, keepdims: bool = False) 
     >>> fnp.nanmin([1.0, fnp.nan, 2.0])
     np.float64(1.0)
     """
-    return _extreme(r.min, a, np.inf, axis, keepdims)
+    return _extreme(r.min, a, np.inf, np.nan, axis, keepdims)
 
 
 @traced(np.nanargmax)
@@ -100,7 +101,7 @@ def nanargmax(a: Any, axis: int | None = None, out: None = None, *, keepdims: bo
     >>> fnp.nanargmax([1.0, fnp.nan, 2.0])
     np.int64(2)
     """
-    return _position(r.argmax, a, -np.inf, axis, keepdims)
+    return _extreme(r.argmax, a, -np.inf, -1, axis, keepdims)
 
 
 @traced(np.nanargmin)
@@ -111,15 +112,7 @@ def nanargmin(a: Any, axis: int | None = None, out: None = None, *, keepdims: bo
     >>> fnp.nanargmin([1.0, fnp.nan, 2.0])
     np.int64(0)
     """
-    return _position(r.argmin, a, np.inf, axis, keepdims)
-
-
-def _position(f: Any, a: Any, worst: float, axis: int | None, keepdims: bool) -> Any:
-    if a.dtype.kind != "f":
-        return f(a, axis, keepdims=keepdims)
-    missing = isnan(a)
-    found = f(where_call(missing, worst, a), axis, keepdims=keepdims)
-    return where_call(r.all(missing, axis, None, keepdims), -1, found)
+    return _extreme(r.argmin, a, np.inf, -1, axis, keepdims)
 
 
 @traced(np.nanmean)
@@ -166,13 +159,8 @@ def nanvar(
     taken = _taken(a, where)
     if taken is None:
         return r.var(a, axis, dtype, None, ddof, keepdims)
-    a = inexact_array(_masked(a, 0), dtype)
-    count = r.sum(taken, axis, None, None, True)
-    centre = divide(r.sum(a, axis, None, None, True, None, taken), count.astype(a.dtype))
-    distance = where_call(taken, subtract(a, centre), 0)
-    square = multiply(distance, distance) if a.dtype.kind == "f" else multiply(distance, distance.conj()).real
-    total = r.sum(square, axis, None, None, keepdims)
-    free = subtract(r.sum(taken, axis, None, None, keepdims), ddof).astype(total.dtype)
+    total, count = r.squares(r.inexact_array(_masked(a, 0), dtype), axis, keepdims, taken)
+    free = subtract(count, ddof).astype(total.dtype)
     enough = free > 0
     result = divide(total, where_call(enough, free, 1).astype(total.dtype))
     return where_call(enough, result, np.nan)

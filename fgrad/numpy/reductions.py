@@ -293,15 +293,17 @@ def var(
     ddof = ddof if correction is None else correction
     if where is None and mean is None:
         return _var(a, axis, dtype, ddof, bool(keepdims))
-    a = inexact_array(a, dtype)
-    where = np.True_ if where is None else where
-    count = _counted(where, a, axis, keepdims)
+    total, count = squares(inexact_array(a, dtype), axis, keepdims, np.True_ if where is None else where, mean)
+    return divide(total, _at_dtype(maximum(subtract(count, ddof), 0), total))
+
+
+def squares(a: Any, axis: Axis, keepdims: bool, where: Any, mean: Any = None) -> tuple[Any, Any]:
+    """The sum over `axis` of |a - mean|² where the mask `where` is true, and of how many elements it is one."""
     if mean is None:
         mean = divide(sum(a, axis, keepdims=True, where=where), _at_dtype(_counted(where, a, axis, True), a))
-    distance = subtract(a, mean)
+    distance = where_call(where, subtract(a, mean), 0)
     square = multiply(distance, distance) if a.dtype.kind == "f" else multiply(distance, distance.conj()).real
-    total = sum(square, axis, keepdims=keepdims, where=where)
-    return divide(total, _at_dtype(maximum(subtract(count, ddof), 0), total))
+    return sum(square, axis, keepdims=keepdims), _counted(where, a, axis, keepdims)
 
 
 @traced(np.std, method="std")

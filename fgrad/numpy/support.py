@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.axes import axis_of, distinct_axes
 from ..core.errors import MutationError, ShapeError, message
 from ..core.primitive import registry as p
 from ..core.surface import surface
@@ -97,34 +98,11 @@ def stacked(x: Any) -> Any:
     return stack_call(*[stacked(v) for v in x], axis=0)
 
 
-def axis_of(name: str, axis: Any, ndim: int) -> int:
-    """An axis counted from the front; `ShapeError` where there is none."""
-    axis = operator.index(axis)
-    if not -ndim <= axis < ndim:
-        raise ShapeError(
-            message(
-                f"{name}: axis {axis} does not exist",
-                got=f"an array of {ndim} dimension{'s' if ndim != 1 else ''}",
-                do=f"choose an axis from {-ndim} to {ndim - 1}"
-                if ndim
-                else "give the array an axis first, with x[None]",
-            )
-        )
-    return axis + ndim if axis < 0 else axis
-
-
 def axes_of(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     """Axes in rising order from None (all), a number, or a sequence of numbers."""
     if axis is None:
         return tuple(range(ndim))
-    if isinstance(axis, tuple | list):
-        axes = tuple(sorted(axis_of(name, a, ndim) for a in axis))
-        if len(set(axes)) != len(axes):
-            raise ShapeError(
-                message(f"{name}: an axis is named twice", got=f"axis={tuple(axis)}", do="name each axis once")
-            )
-        return axes
-    return (axis_of(name, axis, ndim),)
+    return distinct_axes(name, axis, ndim) if isinstance(axis, tuple | list) else (axis_of(name, axis, ndim),)
 
 
 def shape_of(shape: Any) -> tuple[int, ...]:

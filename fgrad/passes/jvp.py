@@ -11,7 +11,7 @@ from ..core.builder import trace
 from ..core.calls import Call
 from ..core.handles import argument, fresh
 from ..core.ir import Jaxpr
-from ..core.trace import Trace, Tracer, apply
+from ..core.trace import Trace, Tracer, apply, state, unrecorded
 from ..core.types import aval_of
 from .interpret import interpret, strict_values
 from .rules import rule_of
@@ -40,7 +40,10 @@ class Dual(Trace):
         if call.primitive is not None and call.primitive.region:
             region: Any = call.primitive
             values = strict_values(values, map(aval_of, call.sigs))
-            outs, out_tangents = region.jvp(tangents, *values, **call.params)
+            if state.builder is None or call.effects or Tracer in map(type, [*values, *tangents]):
+                outs, out_tangents = region.jvp(tangents, *values, **call.params)
+            else:
+                outs, out_tangents = unrecorded(region.jvp, tangents, *values, **call.params)
             outs = [fresh(y) if type(y) is Tracer else y for y in outs]
             found = dict(enumerate(out_tangents))
         else:

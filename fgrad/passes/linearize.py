@@ -9,6 +9,7 @@ gradient is the same machine run on what the first tape made.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..core.errors import Site, user_site
 from ..core.handles import argument, fresh, settled, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
-from ..core.trace import Trace, Tracer, apply, levels, state
+from ..core.trace import Trace, Tracer, apply, levels, state, unrecorded
 from ..core.types import aval_of
 from .interpret import interpret, strict_values
 from .quiet import quietly
@@ -230,7 +231,10 @@ class Tape(Trace):
         types = [aval_of(s) for s in call.sigs]
         values = strict_values(values, types)
         active = [bool(mask >> i & 1) and t.inexact for i, t in enumerate(types)]
-        outs, residuals, out_active, linear = region.linearize(active, *values, **call.params)
+        if state.builder is None or call.effects or Tracer in map(type, values):
+            outs, residuals, out_active, linear = region.linearize(active, *values, **call.params)
+        else:
+            outs, residuals, out_active, linear = unrecorded(region.linearize, active, *values, **call.params)
         outs = list(outs)
         if any(type(y) is Tracer for y in [*outs, *residuals]):
             self._nest()
@@ -262,9 +266,12 @@ class Tape(Trace):
         if self.nested or any([type(ct) is Tracer for _, ct in seeds]):
             traced: list[Any] = quietly(self._pull_traced, seeds, wanted)
             return traced
-        result: list[Any] = quietly(self._pull_concrete, seeds, wanted, not self.kept)
-        if not self.kept and any([_has_nan(ct) for ct in result]):
-            result = quietly(self._pull_concrete, seeds, wanted, False)
+        if self.kept:
+            return quietly(self._pull_concrete, seeds, wanted, False)  # type: ignore[no-any-return]
+        walk = quietly if state.builder is None else partial(unrecorded, quietly)
+        result: list[Any] = walk(self._pull_concrete, seeds, wanted, True)
+        if any([_has_nan(ct) for ct in result]):
+            result = walk(self._pull_concrete, seeds, wanted, False)
         return result
 
     def _pull_concrete(self, seeds: Sequence[tuple[int, Any]], wanted: Sequence[int], optimistic: bool) -> list[Any]:
@@ -451,16 +458,11 @@ def _pull_region(entry: RegionEntry, residuals: Sequence[Any], cts: dict[int, An
 
 
 def _has_nan(x: Any) -> bool:
-    if x is None:
-        return False
     if type(x) is np.ndarray and x.ndim:
-        if x.size <= 4096 and x.ndim == 1:  # a sum of squares is NaN if and only if a term is; no threads at this size
-            x = x.dot(x)
-            return bool(x != x)
-        if x.dtype.kind == "f" and x.size:
-            x = np.minimum.reduce(x, None)  # NaN if any element is; no threads, no overflow
-            return bool(x != x)
-        return bool(np.isnan(x).any())
+        if not x.size:
+            return False
+        flat = x if x.ndim == 1 else x.ravel("K")
+        x = flat.item(flat.argmax())  # the first NaN, if there is one; found without arithmetic, which may overflow
     return bool(x != x)
 
 

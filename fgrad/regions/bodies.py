@@ -175,15 +175,17 @@ def invariant(jaxpr: Jaxpr, consts: int) -> set[Any]:
 # ---------------------------------------------------------------------------------------------------------- transpose
 
 
-def partition(jaxpr: Jaxpr, linear: Flags) -> tuple[Jaxpr, Jaxpr, list[Any], Flags]:
+def partition(jaxpr: Jaxpr, linear: Flags, carry: Flags) -> tuple[Jaxpr, Jaxpr, list[Any], Flags]:
     """A program split at what depends on some of its inputs, linearly: (known, linear, residuals, linear outputs).
 
     known: other inputs -> other outputs, residuals. linear: residuals, those inputs -> those outputs. `residuals` are
-    the variables of the known program.
+    the variables of the known program. carry: which of the first outputs are linear in any case, as a carry is that
+    starts so: a run may make it zero.
     """
 
     def make() -> tuple[Jaxpr, Jaxpr, list[Any], Flags]:
-        marks = depends(jaxpr, linear)
+        found = depends(jaxpr, linear)
+        marks = (*[a or f for a, f in zip(found, carry, strict=False)], *found[len(carry) :])
         inputs = [*picked(jaxpr.inputs, linear, False), *picked(jaxpr.inputs, linear)]
         outputs = [*picked(jaxpr.outputs, marks, False), *picked(jaxpr.outputs, marks)]
         known, outs = len(inputs) - sum(linear), len(outputs) - sum(marks)
@@ -191,7 +193,7 @@ def partition(jaxpr: Jaxpr, linear: Flags) -> tuple[Jaxpr, Jaxpr, list[Any], Fla
         first, second, residuals = slimmed(first, second, outs, [False] * known)
         return first, second, residuals, marks
 
-    return memo(jaxpr, ("partition", linear), make)  # type: ignore[no-any-return]
+    return memo(jaxpr, ("partition", linear, carry), make)  # type: ignore[no-any-return]
 
 
 def pulled_body(jaxpr: Jaxpr, linear: Flags, cts: Flags, accs: Flags) -> tuple[Jaxpr, Flags]:
@@ -220,11 +222,15 @@ def silent(jaxpr: Jaxpr, what: str) -> Jaxpr:
             params = {name: _each_program(value, what) for name, value in e.params.items()}
             eqns.append(Eqn(e.primitive, e.inputs, params, e.outputs, e.origin))
         elif any(v in used for v in e.outputs):
+            function = e.params.get("function")  # of a callback
             raise GradError(
                 message(
-                    f"{what} would call '{e.primitive}' again for its derivative",
-                    do="let it be a lax.scan, which remembers what was returned; or a pure_callback, if it may be "
-                    "called again; or wrap the loop in lax.stop_gradient",
+                    f"{function.title if function else e.primitive}: the derivative of a {what} would call it again, "
+                    "since what it returned in an unknown number of runs is not kept",
+                    do="make the loop a lax.scan, or a fori_loop between static bounds, which keep it; make it a "
+                    "pure_callback, if it may be called again; or wrap what the loop starts from in lax.stop_gradient, "
+                    "if its result is to count as a constant",
+                    site=function.site if function else None,
                 )
             )
     return Jaxpr(jaxpr.inputs, eqns, jaxpr.outputs, (), jaxpr.sites)

@@ -3,6 +3,8 @@
 They get copies of their operands, which they may keep and change, and what they return is copied: nothing is shared.
 Those with effects that are kept note what they returned while a program may have to be run a second time (to explain
 an index error, or because a kernel relied on what does not hold): that run reads the notes and calls nothing again.
+Any call may be followed by what stops the program, and the second run begins at its start, so the notes are for the
+whole run; but they are bounded: see `Notes`.
 """
 
 from __future__ import annotations
@@ -19,60 +21,107 @@ import numpy as np
 from ..core import tree
 from ..core.effects import KEPT, Effect, Effects
 from ..core.errors import DtypeError, FgradError, LeafError, MissingRuleError, ShapeError, Site, TreeError, message
+from ..core.ir import Jaxpr
+from ..core.show import bodies
 from ..core.types import WEAK, ShapedArray, canonical, shaped, signature_of
 from ..passes.quiet import aloud
 from .lanes import Lanewise, each_lane, empty_outputs
 
-# ------------------------------------------------------------------------------------------------------------- journal
+# --------------------------------------------------------------------------------------------------------------- notes
+
+ROOM = 1 << 26  # bytes of results that are kept for a second run
+ENTRY = 128  # bytes that a result takes beside its elements
 
 
-class _Journal(threading.local):
-    """What the callbacks of the running program returned, one entry for each equation that was run, and the next one.
+class Notes:
+    """What the callbacks of a running program did: how many were called, and the results of those that have any.
 
-    `entries` is None where nobody will ask for them.
+    Results that get too many for `room` are dropped; the program can then not be run again (`complete`).
     """
 
-    entries: list[tuple[Any, ...]] | None = None
-    position = 0
+    __slots__ = ("called", "complete", "position", "read", "results", "room")
+
+    def __init__(self) -> None:
+        self.called = 0
+        self.results: list[Any] = []  # of all calls, one after the other
+        self.position = self.read = 0  # in a second run: the calls and results that it has come by
+        self.room, self.complete = ROOM, True
+
+    def repeated(self, count: int) -> tuple[Any, ...] | None:
+        """The `count` results of the next call, if it was made in the run that is being repeated."""
+        if self.position == self.called:
+            return None
+        self.position += 1
+        self.read += count
+        return tuple(self.results[self.read - count : self.read])
+
+    def take(self, outs: Sequence[Any]) -> None:
+        """Note a call."""
+        if not self.complete:
+            return
+        self.called += 1
+        self.position += 1
+        self.room -= sum(y.nbytes + ENTRY for y in outs)
+        self.results += outs
+        self.read += len(outs)
+        if self.room < 0:
+            self.results, self.complete = [], False
 
 
-_journal = _Journal()
+class _Running(threading.local):
+    """The notes of the program that this thread runs; None where nobody will ask for them."""
+
+    notes: Notes | None = None
+
+
+_running = _Running()
 
 
 @contextmanager
-def journaled() -> Iterator[Callable[[], None]]:
-    """The time of a run that may be repeated; before it is, call the function that this yields."""
-    outermost = _journal.entries is None
-    if outermost:
-        _journal.entries, _journal.position = [], 0
-    start = _journal.position
+def noting() -> Iterator[Callable[[], bool]]:
+    """The time of a run that may be repeated; before it is, call the function that this yields: whether it can be.
 
-    def again() -> None:
-        _journal.position = start
+    A program that another one runs shares its notes: both may be repeated.
+    """
+    outer = _running.notes
+    notes = outer if outer is not None and outer.complete else Notes()
+    start = notes.position, notes.read
 
+    def again() -> bool:
+        notes.position, notes.read = start
+        return notes.complete
+
+    _running.notes = notes
     try:
         yield again
     finally:
-        if outermost:
-            _journal.entries = None
+        _running.notes = outer
 
 
 def _once(run: Callable[..., tuple[Any, ...]], xs: Sequence[Any], params: dict[str, Any]) -> tuple[Any, ...]:
     """What `run(*xs, **params)` gives, or gave in the run that is being repeated."""
-    journal = _journal
-    entries, position = journal.entries, journal.position
-    if entries is not None and position < len(entries):
-        journal.position = position + 1
-        return entries[position]
-    journal.entries = None  # programs that the callback runs are no part of this one
-    try:
-        outs = run(*xs, **params)
-    finally:
-        journal.entries, journal.position = entries, position
-    if entries is not None:
-        entries.append(outs)
-        journal.position = position + 1
+    notes = _running.notes
+    outs = None if notes is None else notes.repeated(len(params["out"]))
+    if outs is None:
+        _running.notes = None  # programs that the callback runs are no part of this one
+        try:
+            outs = run(*xs, **params)
+        finally:
+            _running.notes = notes
+        if notes is not None:
+            notes.take(outs)
     return outs
+
+
+def returns(jaxpr: Jaxpr) -> bool:
+    """Whether callbacks that are noted have results in a program."""
+    return any(
+        any(returns(body) for key, value in e.params.items() for _, body in bodies(key, value))
+        if e.primitive.region
+        else isinstance(e.primitive, Callback) and bool(e.outputs)
+        for e in jaxpr.eqns
+        if e.effects & KEPT
+    )
 
 
 # ------------------------------------------------------------------------------------------------- the user's function

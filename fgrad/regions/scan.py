@@ -14,6 +14,7 @@ from ..core.effects import Effects
 from ..core.errors import ShapeError, message
 from ..core.ir import Eqn, Jaxpr, Literal
 from ..core.primitive import Region, is_linear, registry, space
+from ..core.trace import stage
 from ..core.types import ShapedArray, shaped
 from ..passes.interpret import interpret
 from ..passes.transpose import zeros
@@ -71,7 +72,8 @@ class Scan(Region):
     def dependent(self, flags: Sequence[bool], *, jaxpr: Jaxpr, consts: int, carry: int, **params: Any) -> Flags:
         split = consts + carry
         whole = lambda f: depends(jaxpr, (*flags[:consts], *f, *flags[split:]))  # noqa: E731
-        return whole(settled(flags[consts:split], lambda f: whole(f)[:carry]))
+        on = settled(flags[consts:split], lambda f: whole(f)[:carry])
+        return (*on, *whole(on)[carry:])  # a carry also on what it starts from: there may be no run
 
     def run(self, *xs: Any, jaxpr: Jaxpr, consts: int, carry: int, length: int, reverse: bool) -> tuple[Any, ...]:
         same, state, slices = xs[:consts], list(xs[consts : consts + carry]), xs[consts + carry :]
@@ -85,12 +87,12 @@ class Scan(Region):
 
     kernel = on_request
 
-    def apply(self, xs: Sequence[Any], **params: Any) -> list[Any]:
-        """As a call, but always a list of outputs; none where there is nothing to compute."""
+    def apply(self, xs: Sequence[Any], staged: bool = False, **params: Any) -> list[Any]:
+        """As a call, but always a list of outputs; none where there is nothing to compute. staged: as by `stage`."""
         outs = len(params["jaxpr"].outputs)
         if not outs:
             return []
-        out = self(*xs, **params)
+        out = stage(self, *xs, **params) if staged else self(*xs, **params)
         return [out] if outs == 1 else list(out)
 
     # -------------------------------------------------------------------------------------------------------- forwards
@@ -196,11 +198,11 @@ class Scan(Region):
             return tuple(v in read for v in mine)
 
         keep = settled(flags[:carry], step)
-        if all(keep) and all(rest):
-            return e
         outputs = [*picked(jaxpr.outputs[:carry], keep), *picked(jaxpr.outputs[carry:], rest)]
         _, used = pruned(jaxpr, outputs)
         used = (*used[:consts], *keep, *used[split:])
+        if all(used) and all(rest):
+            return e
         body = renderer.simplify(permuted(jaxpr, picked(jaxpr.inputs, used), outputs))
         params = {**e.params, "jaxpr": body, "consts": sum(used[:consts]), "carry": sum(keep)}
         return Eqn(self, picked(e.inputs, used), params, picked(e.outputs, (*keep, *rest)), e.origin)
@@ -404,12 +406,13 @@ class Scan(Region):
     ) -> list[Any]:
         """As `_pulled`, where a part of the carry is known: that part runs first and stacks what the other needs."""
         split = consts + carry
-        known, body, residuals, marks = partition(jaxpr, linear)
         flags = linear[consts:split]
+        known, body, residuals, marks = partition(jaxpr, linear, flags)
         states, before = carry - sum(flags), consts - sum(linear[:consts])
         outs = len(known.outputs) - len(residuals)
         kept = permuted(known, known.inputs, [*known.outputs[:states], *residuals])
-        stacks = self.apply(picked(xs, linear, False), jaxpr=kept, consts=before, carry=states, **settings)[states:]
+        mine = picked(xs, linear, False)
+        stacks = self.apply(mine, staged=True, jaxpr=kept, consts=before, carry=states, **settings)[states:]
         assert outs >= states
         n, a, b = len(residuals), sum(linear[:consts]), sum(linear[:split])
         ins = body.inputs

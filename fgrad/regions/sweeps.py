@@ -167,7 +167,7 @@ def pulled(cond: Jaxpr, consts: int, sweeps: tuple[Sweep, ...], linear: Flags) -
 
         on = settled(linear[state], step)
         whole = (*linear[same], *on, *read)
-        known, body, residuals, marks = partition(s.jaxpr, whole)
+        known, body, residuals, marks = partition(s.jaxpr, whole, on)
         reads = [i for i in (number[j] for j in s.reads) if i is not None]
         states = len(on) - sum(on)
         known_marks = picked(marks, marks, False)  # known outputs: carries, then pushes

@@ -136,6 +136,7 @@ CONTEXT_BASE = 72  # the arena that the slots of temporaries point to
 CONTEXT_PROGRAM = 88
 CONTEXT_CLOCK = 96  # when signals were looked for, in nanoseconds
 CONTEXT_WORK = 104  # nanoseconds of loops, estimated, until the next look at the clock
+CONTEXT_STOPPED = 112  # 1: a signal has ended the call; tickets on other threads end, too
 CONTEXT_SLOTS = 128
 
 LEAF_OBJECT = 0  # held by the context while its memory is used; 0 for a number

@@ -30,6 +30,7 @@ from .layout import (
     CONTEXT_PROGRAM,
     CONTEXT_SELF,
     CONTEXT_STATUS,
+    CONTEXT_STOPPED,
     CONTEXT_THUNK,
     PROGRAM_ARENA,
     PROGRAM_CONSTANT_COUNT,
@@ -182,6 +183,7 @@ def new_context(program):
     memset(context, 0, size)
     store_i64(context + CONTEXT_PROGRAM, program)
     store_i64(context + CONTEXT_SELF, context)
+    store_i64(context + CONTEXT_STOPPED, 0)
     constants = load_i64(program + PROGRAM_CONSTANTS)
     for i in range(load_i64(program + PROGRAM_CONSTANT_COUNT)):
         store_i64(context + load_i64(constants + 16 * i), load_i64(constants + 16 * i + 8))

@@ -4,6 +4,7 @@ import sys
 import time
 
 from .language import (
+    atomic_load,
     call,
     extern,
     i64,
@@ -16,6 +17,7 @@ from .layout import (
     CONTEXT_CLOCK,
     CONTEXT_PROGRAM,
     CONTEXT_SELF,
+    CONTEXT_STOPPED,
     PROGRAM_STATE,
     STATE_MAIN_THREAD,
     THUNK_ADDRESS,
@@ -60,12 +62,12 @@ else:
 @native("i64(i64 state, i64 context)", cold=True)
 def interrupted(state, context):
     """Whether a signal handler of Python raised; asks at most every 50 ms, and only where Python would."""
+    if this_thread() != load_i64(state + STATE_MAIN_THREAD):  # workers leave the clock to it
+        return 0
     now = nanoseconds()
     if now - load_i64(context + CONTEXT_CLOCK) < BETWEEN_SIGNALS:
         return 0
     store_i64(context + CONTEXT_CLOCK, now)
-    if this_thread() != load_i64(state + STATE_MAIN_THREAD):
-        return 0
     gil = PyGILState_Ensure()
     raised = PyErr_CheckSignals()
     PyGILState_Release(gil)
@@ -92,6 +94,8 @@ def run_alone(state, context, thunk, operands):
 def look_for_signals(call):
     """What kernels that run long call from time to time: the status to leave with, or 0."""
     context = load_i64(call + CONTEXT_SELF)
+    if atomic_load(context + CONTEXT_STOPPED):
+        return INTERRUPTED
     if interrupted(load_i64(load_i64(context + CONTEXT_PROGRAM) + PROGRAM_STATE), context):
         return INTERRUPTED
     return 0

@@ -26,6 +26,7 @@ from .language import (
 )
 from .layout import (
     CONTEXT_DETAIL,
+    CONTEXT_STOPPED,
     JOB_BYTES,
     JOB_CONTEXT,
     JOB_FAILED,
@@ -54,7 +55,7 @@ from .layout import (
     THUNK_STEP,
     THUNK_TICKETS,
 )
-from .serial import INTERRUPTED, interrupted, nanoseconds, run_alone, this_thread
+from .serial import BETWEEN_SIGNALS, INTERRUPTED, interrupted, nanoseconds, run_alone, this_thread
 
 SPINS = 100  # pauses of a worker before it parks
 PATIENCE = 200  # pauses of a caller that waits for tickets in flight, before it gives its processor away
@@ -62,6 +63,8 @@ YIELDS = 50  # how often it does so, before it sleeps
 LATE = 20_000  # nanoseconds that a caller may wait for tickets in flight, beyond what tickets take
 REST = 4  # times the nanoseconds that it waited too long, work is done without workers
 LONGEST_REST = 20_000_000  # nanoseconds
+SECOND = 1_000_000_000  # nanoseconds
+REALTIME = 0  # the clock of pthread_cond_timedwait
 
 pthread_create = extern("i32 pthread_create(i64 thread, i64 attributes, i64 start, i64 argument)")
 pthread_detach = extern("i32 pthread_detach(i64 thread)")
@@ -70,9 +73,11 @@ pthread_mutex_lock = extern("i32 pthread_mutex_lock(i64 mutex)")
 pthread_mutex_unlock = extern("i32 pthread_mutex_unlock(i64 mutex)")
 pthread_cond_init = extern("i32 pthread_cond_init(i64 condition, i64 attributes)")
 pthread_cond_wait = extern("i32 pthread_cond_wait(i64 condition, i64 mutex)")
+pthread_cond_timedwait = extern("i32 pthread_cond_timedwait(i64 condition, i64 mutex, i64 until)")
 pthread_cond_signal = extern("i32 pthread_cond_signal(i64 condition)")
 pthread_cond_broadcast = extern("i32 pthread_cond_broadcast(i64 condition)")
 sched_yield = extern("i32 sched_yield()")
+clock_gettime = extern("i32 clock_gettime(i32 clock, i64 result)")
 
 
 @native("void(i64 state)", cold=True)
@@ -135,6 +140,8 @@ def take_ticket(state, job):
     operands = load_i64(job + JOB_OPERANDS)
     dims = thunk + load_i64(thunk + THUNK_DIMS)
     status = call(load_i64(thunk + THUNK_ADDRESS), "i32(i64,i64,i64,i64,i64)", words, operands, dims, begin, end)
+    if status == INTERRUPTED:
+        atomic_store(load_i64(job + JOB_CONTEXT) + CONTEXT_STOPPED, 1)
     if status != 0:
         # Tickets are taken in order, so the lowest one that fails is the same for any number of threads.
         pthread_mutex_lock(state + POOL_MUTEX)
@@ -211,9 +218,12 @@ def call_workers(state, count):
         pthread_mutex_unlock(state + POOL_MUTEX)
 
 
-@native("void(i64 state, i64 job)", cold=True)
-def wait_for(state, job):
-    """Wait until the tickets in flight are done: with pauses, then giving the processor away, then asleep."""
+@native("void(i64 state, i64 job, i64 context)", cold=True)
+def wait_for(state, job, context):
+    """Wait until the tickets in flight are done: with pauses, then giving the processor away, then asleep.
+
+    Who sleeps looks for signals, after which the tickets stop.
+    """
     for i in range(PATIENCE + YIELDS):
         if atomic_load(job + JOB_LEFT) == 0:
             return
@@ -221,10 +231,20 @@ def wait_for(state, job):
             pause()
         else:
             sched_yield()
+    until = stack(16)
     pthread_mutex_lock(state + POOL_MUTEX)
     atomic_store(job + JOB_WAITED, 1)
     while atomic_load(job + JOB_LEFT) > 0:
-        pthread_cond_wait(state + POOL_DONE, state + POOL_MUTEX)
+        clock_gettime(REALTIME, until)
+        later = load_i64(until + 8) + BETWEEN_SIGNALS
+        store_i64(until, load_i64(until) + later // SECOND)
+        store_i64(until + 8, later % SECOND)
+        pthread_cond_timedwait(state + POOL_DONE, state + POOL_MUTEX, until)
+        if atomic_load(job + JOB_LEFT) > 0 and atomic_load(context + CONTEXT_STOPPED) == 0:
+            pthread_mutex_unlock(state + POOL_MUTEX)  # a handler may call compiled functions
+            if interrupted(state, context):
+                atomic_store(context + CONTEXT_STOPPED, 1)
+            pthread_mutex_lock(state + POOL_MUTEX)
     atomic_store(job + JOB_WAITED, 0)
     pthread_mutex_unlock(state + POOL_MUTEX)
 
@@ -261,14 +281,15 @@ def run_parallel(state, context, thunk, operands):
     atomic_store(job + JOB_NEXT, total)
     call_workers(state, total - 1)
     own = 0
-    stopped = 0
     while take_ticket(state, job):
         own += 1
-        if interrupted(state, context):
-            stopped = INTERRUPTED
+        if atomic_load(context + CONTEXT_STOPPED) == 0 and interrupted(state, context):
+            atomic_store(context + CONTEXT_STOPPED, 1)
             cancel(state, job)
     worked = nanoseconds() - start
-    wait_for(state, job)
+    wait_for(state, job, context)
+    stopped = load_i64(context + CONTEXT_STOPPED)
+    store_i64(context + CONTEXT_STOPPED, 0)
     status = load_i64(job + JOB_STATUS)
     atomic_store(job + JOB_TAKEN, 0)
     if own:
@@ -277,4 +298,4 @@ def run_parallel(state, context, thunk, operands):
         late = nanoseconds() - start - worked - 2 * worked // own
         if late > worked and late > LATE:
             store_i64(state + POOL_REST, REST * late if REST * late < LONGEST_REST else LONGEST_REST)
-    return i32(stopped if stopped else status)
+    return i32(INTERRUPTED if stopped else status)

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core import tree
-from ..core.errors import AxisSizeError, message
-from ..core.handles import LOCAL, argument, local
-from ..core.leaves import Own, check_callable, checked, name_of
-from ..core.primitive import registry as p
-from ..core.trace import Tracer, signature
-from ..core.types import aval_of, shaped
-from ..passes.vmap import Batch, spread
+from .core import tree
+from .core.errors import AxisSizeError, message
+from .core.handles import LOCAL, argument, local
+from .core.leaves import Own, check_callable, checked, name_of
+from .core.primitive import registry as p
+from .core.trace import Tracer, signature
+from .core.types import aval_of, shaped
+from .passes.vmap import Batch, spread
 
 _is_none = lambda x: x is None  # noqa: E731
 
