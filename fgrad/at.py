@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from .core.handles import copied, local
 from .core.trace import Tracer
-from .numpy.index_calls import read, write
+from .numpy.index_calls import check_update, operand, read, write
+from .numpy.writing import Selection, unknown_masks
 
 
 class IndexUpdate:
@@ -59,8 +61,33 @@ class IndexUpdate:
         >>> fgrad.at(np.array([1.0, 4.0]))[1].apply(np.sqrt)
         array([1., 2.])
         """
+        if unknown_masks(self._index):
+            return _written(self._array, self._index, func(_own(self._array)[self._index]), "set", mode)
         found = read(self._array, self._index, "clip" if mode in ("drop", "fill") else mode)
         return write(self._array, self._index, func(found), "set", mode)
+
+
+_COMBINES = {
+    "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide, "power": np.power,
+    "min": np.minimum, "max": np.maximum,
+}  # fmt: skip
+
+
+def _own(x: Any) -> Any:
+    """A traced copy, to be written."""
+    x = operand(x)
+    return copied(x) if type(x) is Tracer else local(np.array(x))
+
+
+def _written(x: Any, index: Any, values: Any, op: str, mode: str | None) -> Any:
+    """x with values set, added, ... at an index."""
+    if not unknown_masks(index):
+        return write(x, index, values, op, mode)
+    x = _own(x)
+    given = values.value if type(values) is Selection else operand(values)
+    check_update(x, given if type(given) is Tracer else np.asarray(given), op)
+    x[index] = values if op == "set" else _COMBINES[op](x[index], values)
+    return x
 
 
 def _update(name: str, op: str, sign: str, example: str) -> Callable[..., Any]:
@@ -72,7 +99,7 @@ def _update(name: str, op: str, sign: str, example: str) -> Callable[..., Any]:
         unique_indices: bool = False,
         mode: str | None = None,
     ) -> Any:
-        return write(self._array, self._index, values, op, mode)
+        return _written(self._array, self._index, values, op, mode)
 
     update.__name__, update.__qualname__ = name, f"IndexUpdate.{name}"
     update.__doc__ = f"""x with x[index] {sign}; `values` broadcasts to the shape of x[index].

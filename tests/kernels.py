@@ -42,11 +42,11 @@ class Sample:
         copies = {id(a): a.copy() for a in self.operands}  # operands that share memory still do
         return [copies[id(a)] for a in self.operands]
 
-    def in_python(self) -> Result:
-        """Run as plain Python."""
+    def in_python(self, wide: bool = False) -> Result:
+        """Run as plain Python; wide: with the formulas of machines with 64-byte registers."""
         arrays = self._fresh()
         dims = np.array(self.dims, np.int64)
-        run = render_python.function(self.kernel)
+        run = render_python.function(self.kernel, wide)
         with np.errstate(all="ignore"):
             status = run(*[a.reshape(-1) for a in arrays], dims, np.int64(0), np.int64(self.extent))
         return (int(status[0]), int(status[1]), int(status[2])), arrays

@@ -122,6 +122,25 @@ def test_special_values_stay_where_they_are():
     np.testing.assert_array_equal(compiled(conv, x, w, **params), want)
 
 
+def test_another_number_of_images_needs_no_other_kernels():
+    """Neither forwards nor for the gradients; the sums of chunks are right for every number of them."""
+
+    def loss(w, x):
+        return (lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")) ** 2).sum()
+
+    f = fgrad.jit(fgrad.grad(loss, (0, 1)))
+    rng = np.random.default_rng(5)
+    w = rng.standard_normal((3, 3, 4, 20))
+    names = []
+    for images in (128, 96, 80, 70):
+        x = rng.standard_normal((images, 12, 12, 4))
+        plan = f.lower(w, x).plan
+        names.append({i.kernel.name for i in plan.items if i.kernel is not None})
+        for found, expected in zip(f(w, x), fgrad.grad(loss, (0, 1))(w, x), strict=True):
+            check_close(found, expected, rtol=1e-9)
+    assert names[0] and len(set(map(frozenset, names))) == 1
+
+
 def test_results_do_not_depend_on_threads():
     rng = np.random.default_rng(2)
     x, w = rng.normal(size=(40, 17, 19, 5)).astype(np.float32), rng.normal(size=(3, 5, 5, 18)).astype(np.float32)

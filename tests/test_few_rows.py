@@ -190,3 +190,22 @@ def test_a_recurrent_network_and_its_gradient():
         d = d * (1 - np.tanh(before @ w + x) ** 2)
         want, d = want + before.T @ d, d @ w.T
     np.testing.assert_allclose(found, want, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "k, m, n, dtype", [(3000, 64, 64, "float32"), (2900, 61, 40, "float32"), (4000, 40, 20, "float64")]
+)
+def test_rows_of_one_panel_on_several_threads(k, m, n, dtype):
+    rng = np.random.default_rng(1)
+    x, w = rng.normal(size=(k, m)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+    p = plan_dot(Layout((m, k), (1, m)), Layout.contiguous((k, n)), np.dtype(dtype), ((1,), (0,)), ((), ())).product
+    made, before, found = few_rows.launch(p), fgrad.get_num_threads(), []
+    assert made.extent > few_rows.tile_of(p).across
+    try:
+        for threads in (1, 2, 3):
+            fgrad.set_num_threads(threads)
+            found.append(fgrad.jit(lambda x, w: x.T @ w)(x, w))
+    finally:
+        fgrad.set_num_threads(before)
+    assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
+    np.testing.assert_allclose(found[0], x.astype(float).T @ w, rtol=0, atol=k * np.finfo(dtype).eps)

@@ -29,6 +29,8 @@ from fgrad import lax
 from fgrad.compile import engine, kernel_loops, numba_kernels, render_llvm
 from fgrad.compile.executable import Executable
 from fgrad.compile.kernel_loops import small
+from fgrad.compile.nests import Value
+from fgrad.compile.statements import statements
 from fgrad.core.errors import OutOfBoundsError
 from fgrad.regions.call import plainly
 
@@ -38,7 +40,7 @@ F4, F8 = np.float32, np.float64
 @pytest.fixture
 def exactly(monkeypatch):
     """Products are rounded before they are added, as by NumPy."""
-    monkeypatch.setattr(kernel_loops, "contract", lambda k: None)
+    monkeypatch.setattr(kernel_loops, "contract", lambda *args: None)
     monkeypatch.setattr(kernel_loops, "_KNOWN", {})
 
 
@@ -430,3 +432,20 @@ def test_costs_of_checkpointed_runs():
 
     # sine and cosine of each run; with checkpoints the sine of all runs but the last ones again
     assert 1.9 < functions(None) <= 2 < functions(True) <= 3
+
+
+def test_roundings_of_a_recurrence_follow_what_waits():
+    """One difference of products waits for both; of many beside each other, multiply-adds are fewer operations."""
+
+    def operations(count):
+        def step(*xs):
+            return [x * y - 0.3 * y for x, y in zip(xs, [*xs[1:], xs[0]], strict=True)]
+
+        kernel = kernel_of(scanned(step, [np.float64(0.5)] * count, length=10)).launch.kernel
+        return [s.op for s in statements(kernel.body) if isinstance(s, Value)]
+
+    alone, many = operations(2), operations(12)
+    assert "fma" not in alone
+    assert alone.count("sub") == 2
+    assert many.count("fma") == 12
+    assert "sub" not in many

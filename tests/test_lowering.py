@@ -216,7 +216,7 @@ def test_memory_plan_counts_bytes():
     assert plan.peak_bytes == plan.arena_bytes + parameters
     by_name = {b.name: b for b in plan.buffers}
     assert by_name["b"].place == "argument [0]['w1']" and by_name["b"].bytes == 8192
-    assert any("j over g" in line for line in plan.in_place)
+    assert any("i over f" in line for line in plan.in_place)
 
 
 def test_donated_arguments_and_their_fate():

@@ -1,10 +1,12 @@
 """What the memory plan says of writes: which are in place, which copy, and why."""
 
 import numpy as np
+import pytest
 
 import fgrad
 import fgrad.numpy as fnp
 from fgrad import lax
+from fgrad.core.errors import MutationError
 
 LONG = fgrad.ShapeDtypeStruct((10_000,), np.float64)
 
@@ -58,3 +60,46 @@ def test_a_loop_copies_once_and_then_writes_in_place():
 
     assert len(plan_of(f, LONG).copies) == 1
     assert not plan_of(f, LONG, donate_argnums=0).copies
+
+
+def test_a_donated_argument_may_be_written():
+    @fgrad.jit(donate_argnums=0)
+    def f(x):
+        first = x[:3]
+        x[1:] *= 2.0
+        first += 1.0
+        return x
+
+    plan = f.lower(LONG).memory_plan()
+    assert not plan.copies
+    assert plan.donated == ("argument [0]: result is written into it",)
+    for _ in range(3):  # traced, compiled, dispatched natively
+        x = np.ones(10_000)
+        y = f(x)
+        assert y is x
+        assert np.array_equal(y[:5], [2.0, 3.0, 3.0, 2.0, 2.0])
+
+
+@pytest.mark.parametrize("options", [{}, {"backend": "interpreter"}, {"inline": True}], ids=repr)
+def test_donation_belongs_to_the_wrapper(options):
+    def f(tree, *, y):
+        tree["a"][0] = y[1]
+        y[:] = 0.5
+        return tree, y
+
+    x, y = np.ones(3), np.arange(3.0)
+    given = fgrad.jit(f, donate_argnames=("tree", "y"), **options)
+    tree, zeros = given({"a": x.copy()}, y=y.copy())
+    assert np.array_equal(tree["a"], [1.0, 1.0, 1.0])
+    assert np.array_equal(zeros, [0.5, 0.5, 0.5])
+    with pytest.raises(MutationError, match="would write into an argument, and so into the caller's array"):
+        fgrad.jit(f, **options)({"a": x}, y=y)
+    with pytest.raises(MutationError, match=r"y\[:\] = 0\.5"):
+        fgrad.jit(f, donate_argnums=0, **options)({"a": x}, y=y)
+    # inside another function the donated values are as they were
+    outer = fgrad.jit(lambda x, y: (given({"a": x}, y=y), x, y))(x, y)
+    assert np.array_equal(outer[0][1], [0.5, 0.5, 0.5])
+    assert np.array_equal(outer[1], x)
+    assert np.array_equal(outer[2], y)
+    gradient = fgrad.grad(lambda x, y: given({"a": x}, y=y)[0]["a"].sum(), argnums=(0, 1))(x, y)
+    assert np.array_equal(gradient, [[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]])

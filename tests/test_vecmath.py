@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fgrad.compile.scalars import FLOATS, MATH, OPS, dtype_of
+from fgrad.compile.scalars import FLOATS, MATH, OPS, WIDE, dtype_of
 from fgrad.compile.vecmath import FUNCTIONS, formula
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -208,12 +208,13 @@ def test_the_number_of_elements_does_not_matter(type: str) -> None:
 
 @pytest.mark.parametrize("type", FLOATS)
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_formulas_are_straight_lines_of_scalar_operations(name: str, type: str) -> None:
-    f = formula(name, type)
-    assert f is formula(name, type)
+@pytest.mark.parametrize("wide", [False, True])
+def test_formulas_are_straight_lines_of_scalar_operations(name: str, type: str, wide: bool) -> None:
+    f = formula(name, type, wide)
+    assert f is formula(name, type, wide)
     known = set(f.params)
     for statement in f.statements:
-        assert statement.op in OPS or statement.op == "const"
+        assert statement.op in OPS or statement.op == "const" or (wide and statement.op in WIDE)
         assert known.issuperset(statement.args)
         known.add(statement)
     assert f.result in known and f.result.type == type

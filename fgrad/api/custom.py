@@ -94,7 +94,7 @@ class _CustomRule:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         fixed, moving = self._split(args, kwargs)
         leaves, treedef = tree.flatten(tuple(moving))
-        leaves = checked(leaves, treedef, f"{self.kind} {name_of(self.fun)}: the argument", local=True)
+        leaves = checked(leaves, treedef, f"{self.kind} {name_of(self.fun)}: the argument", settling=False)
         if not any(type(x) is Tracer for x in leaves):
             return self.fun(*args, **kwargs)
         self._check_rules()

@@ -17,7 +17,7 @@ from ..core.errors import GradError, ShapeError, TreeError, message
 from ..core.handles import argument, fresh, settled
 from ..core.leaves import Own, check_callable, checked, described, name_of, path_of
 from ..core.trace import Tracer, signature, unmasked
-from ..core.types import aval_of, canonical
+from ..core.types import aval_of, canonical, shaped
 from ..passes.jvp import Dual, split
 from ..passes.linearize import Tape
 
@@ -117,13 +117,14 @@ def value_and_grad(
         tape.begin()
         try:
             traced = []
+            slots = []
             for x in leaves:
                 s = signature(x)
                 inexact = aval_of(s).inexact
                 if holomorphic or not inexact:
                     _check_differentiable(aval_of(s), fun, allow_int, holomorphic, treedef, len(traced))
+                slots.append(tape.count if inexact else None)
                 traced.append(tape.input(x, s) if inexact else x)
-            slots = [t.slot if type(t) is Tracer and t.owner is tape else None for t in traced]
             inside = list(args)
             rebuilt = traced[0] if treedef is None else tree.unflatten(treedef, traced)
             if single:
@@ -173,6 +174,7 @@ def is_array(y: Any) -> bool:
 
 
 def pair(out: Any, fun: Callable[..., Any]) -> tuple[Any, Any]:
+    """The value of a function that returns (value, aux), and aux; while its trace is open."""
     if not (isinstance(out, tuple) and len(out) == 2):
         raise GradError(
             message(
@@ -181,16 +183,20 @@ def pair(out: Any, fun: Callable[..., Any]) -> tuple[Any, Any]:
                 do="return (loss, aux)",
             )
         )
-    return out
+    return out[0], tree.map(lambda y: settled(y) if type(y) is Tracer else y, out[1])
 
 
 _ONES: dict[np.dtype, Any] = {}
+_SCALAR, _ONE = shaped((), np.float64), np.float64(1)
 
 
 def _loss(tape: Tape, out: Any, fun: Callable[..., Any], holomorphic: bool) -> tuple[Any, Any, int | None]:
     """Value, seed and slot of a scalar loss."""
     if type(out) is Tracer:
-        out = settled(out)
+        if out.owner is not tape:
+            out = settled(out)
+        elif out.sig is _SCALAR and not holomorphic:  # the common one, without detours
+            return out.value, _ONE, out.slot
     if type(out) is Tracer:
         aval = out.aval
     else:

@@ -19,6 +19,7 @@ from ..core.builder import resting_collector, trace
 from ..core.effects import KEPT, STAGED
 from ..core.errors import StaticArgumentError, message
 from ..core.functions import cache_of
+from ..core.handles import fresh, local
 from ..core.ir import Jaxpr
 from ..core.leaves import Own, ShapeDtypeStruct, check_callable, checked, name_of
 from ..core.nodes import register_static
@@ -48,17 +49,17 @@ def outside_programs(dispatch: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Staged:
-    """A traced function: program, structure of the result, signatures of its leaves."""
+    """A traced function: program, structure of the result, signatures of its leaves, numbers of donated arguments."""
 
-    __slots__ = ("executables", "in_tree", "jaxpr", "out_sigs", "out_tree", "traced_consts")
+    __slots__ = ("donated", "executables", "jaxpr", "out_sigs", "out_tree", "traced_consts")
 
-    def __init__(self, jaxpr: Jaxpr, in_tree: Any, out_tree: Any, out_sigs: Sequence[Any]):
+    def __init__(self, jaxpr: Jaxpr, out_tree: Any, out_sigs: Sequence[Any], donated: tuple[int, ...] = ()):
         self.jaxpr = jaxpr
-        self.in_tree = in_tree
         self.out_tree = out_tree
         self.out_sigs = out_sigs
+        self.donated = donated
         self.traced_consts = any(type(c) is Tracer for c in jaxpr.consts)
-        self.executables: dict[Any, Executable] = {}
+        self.executables: dict[str, Executable] = {}
 
     def interpret(self, leaves: Sequence[Any]) -> list[Any]:
         """Run as NumPy calls."""
@@ -67,34 +68,39 @@ class Staged:
         own = Own([*leaves, *self.jaxpr.consts])
         return [own(y) for y in outs]
 
-    def donated(self, jitted: Jitted) -> tuple[int, ...]:
-        """Numbers of the leaves whose memory a wrapper gives to the program."""
-        nums, names = jitted.donated
-        return donated_leaves(self.in_tree, nums, names) if nums or names else ()
-
-    def executable(self, jitted: Jitted) -> Executable:
-        """The compiled program for a wrapper's backend and donated arguments."""
-        donated = self.donated(jitted)
-        key = (jitted.backend, donated)
-        found = self.executables.get(key)
+    def executable(self, backend: str) -> Executable:
+        """The compiled program for a backend."""
+        found = self.executables.get(backend)
         if found is None:
-            found = self.executables[key] = executable_of(self.jaxpr, donated, jitted.backend)
+            found = self.executables[backend] = executable_of(self.jaxpr, self.donated, backend)
         return found
 
 
-def stage_function(fun: Callable[..., Any], sigs: Sequence[Any], treedef: Any, title: str, name: str) -> Staged:
-    """Trace `fun`, called `title` in errors, on abstract leaves of the structure `treedef` of (args, kwargs)."""
+def stage_function(
+    fun: Callable[..., Any],
+    sigs: Sequence[Any],
+    treedef: Any,
+    title: str,
+    name: str,
+    donated: tuple[tuple[int, ...], tuple[str, ...]] = ((), ()),
+) -> Staged:
+    """Trace `fun`, called `title` in errors, on abstract leaves of the structure `treedef` of (args, kwargs).
+
+    It may write into arguments that are `donated`, by position and by name.
+    """
     box: list[Any] = []
+    given = donated_leaves(treedef, *donated) if any(donated) else ()
 
     def flat(*leaves: Any) -> list[Any]:
-        inner_args, inner_kwargs = tree.unflatten(treedef, leaves)
+        own = [fresh(x) if i in given else x for i, x in enumerate(leaves)]  # no arguments, as far as writes ask
+        inner_args, inner_kwargs = tree.unflatten(treedef, own)
         outs, out_tree = tree.flatten(fun(*inner_args, **inner_kwargs))
         outs = checked(outs, out_tree, f"{name}({title}): the result")
         box.append(out_tree)
         return outs
 
     jaxpr, out_sigs = trace(flat, sigs, name)
-    return Staged(jaxpr, treedef, box[0], out_sigs)
+    return Staged(jaxpr, box[0], out_sigs, given)
 
 
 def jit(
@@ -255,7 +261,7 @@ class Jitted(Dispatched):
     def explain(self, failure: ProgramFailure, args: Any, kwargs: Any) -> Any:
         """Raise the error of a failed program as NumPy calls give it."""
         leaves, staged = self._prepare(args, kwargs)
-        staged.executable(self).explain(staged.jaxpr, arrays(leaves), failure)
+        staged.executable(self.backend).explain(staged.jaxpr, arrays(leaves), failure)
 
     def miss(self, args: Any, kwargs: Any) -> Any:
         """A call that native dispatch does not know: traced, or of arguments of new types or layouts."""
@@ -278,14 +284,14 @@ class Jitted(Dispatched):
             out = call(*jaxpr.consts, *leaves, jaxpr=closed, name=name_of(self.fun))
             outs = [out] if len(jaxpr.outputs) == 1 else out
         outs = [
-            Tracer(y.owner, s, y.value, y.slot) if type(y) is Tracer else y
+            local(Tracer(y.owner, s, y.value, y.slot)) if type(y) is Tracer else y
             for y, s in zip(outs, staged.out_sigs, strict=True)
         ]
         return tree.unflatten(staged.out_tree, outs)
 
     def _compiled(self, staged: Staged, args: Any, kwargs: Any) -> Executable:
         """The compiled program; native dispatch knows it from its second call on."""
-        executable = staged.executable(self)
+        executable = staged.executable(self.backend)
 
         def entry(known: set[Any]) -> Entry | None:
             marked = self._marked(args, kwargs)
@@ -299,12 +305,12 @@ class Jitted(Dispatched):
     def _prepare(self, args: Any, kwargs: Any) -> tuple[list[Any], Staged]:
         """Dynamic leaves, and the program for them: looked up, or traced and kept."""
         leaves, treedef = tree.flatten(self._marked(args, kwargs))
-        leaves = checked(leaves, treedef, f"{self.title}({name_of(self.fun)}): argument ", 1, local=True)
+        leaves = checked(leaves, treedef, f"{self.title}({name_of(self.fun)}): argument ", 1, settling=False)
         sigs = tuple([signature(x) for x in leaves])
-        key = (treedef, sigs, self.static_nums, self.static_names)
+        key = (treedef, sigs, self.static_nums, self.static_names, self.donated)
         staged = self.cache.get(key)
         if staged is None:
-            staged = stage_function(self._called, sigs, treedef, name_of(self.fun), self.title)
+            staged = stage_function(self._called, sigs, treedef, name_of(self.fun), self.title, self.donated)
             staged.jaxpr = simplify(staged.jaxpr)
             self._keep(key, staged)
         return leaves, staged
@@ -373,10 +379,10 @@ class Jitted(Dispatched):
         """
         start = time.perf_counter()
         treedef, sigs = self.signatures(args, kwargs, self.title)
-        traced = stage_function(self._called, sigs, treedef, name_of(self.fun), self.title)
+        traced = stage_function(self._called, sigs, treedef, name_of(self.fun), self.title, self.donated)
         stages = [("traced", traced.jaxpr), *rewritten(traced.jaxpr)]
         traced.jaxpr = stages[-1][1]
-        key = (treedef, sigs, self.static_nums, self.static_names)
+        key = (treedef, sigs, self.static_nums, self.static_names, self.donated)
         staged = self.cache.get(key)
         if staged is None:
             staged = traced

@@ -180,7 +180,7 @@ class Lowered(_Described):
         self.in_tree, self.out_tree = in_tree, staged.out_tree
         self.types = tuple(map(aval_of, sigs))
         self.out_types = tuple(map(aval_of, staged.out_sigs))
-        self.donated = staged.donated(jitted)
+        self.donated = staged.donated
         self.stages = list(stages)
         program = staged.jaxpr
         for name, rewrite in PREPARATION if self.backend != "interpreter" else ():
@@ -227,7 +227,7 @@ class Compiled(_Described, Dispatched):
         self.stages = lowered.stages
         self.times = {"trace": lowered.seconds}
         self._staged = staged
-        self._executable = None if self.backend == "interpreter" else staged.executable(jitted)
+        self._executable = None if self.backend == "interpreter" else staged.executable(jitted.backend)
         if self._executable is not None:
             self.times.update(self._executable.times)
 

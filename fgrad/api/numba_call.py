@@ -65,7 +65,7 @@ def numba_call(
     types = tuple([_type(spec) for spec in specs])
     function = _function(Compiled(kernel), types, treedef, vjp, "broadcast_all" if vectorized else "sequential")
     leaves, structure = tree.flatten(args)
-    return function(*checked(leaves, structure, f"numba_call of {name_of(kernel)}: the argument", local=True))
+    return function(*checked(leaves, structure, f"numba_call of {name_of(kernel)}: the argument", settling=False))
 
 
 def _type(spec: Any) -> ShapedArray:

@@ -22,7 +22,7 @@ import numpy as np
 from ..core.ir import Atom, Eqn, Jaxpr, Literal, Var
 from .blas import available
 
-REALS = ("float32", "float64")
+REALS = frozenset([np.dtype(np.float32), np.dtype(np.float64)])
 LONGEST = 256  # terms of the sums: the library adds up longer ones in parts, each rounded to the precision of w
 
 
@@ -93,7 +93,7 @@ class Updates:
 
 def fit(e: Eqn) -> bool:
     """Whether an equation is a product that the library computes for certain, of short sums."""
-    if e.primitive.name != "dot_general" or e.outputs[0].type.dtype.name not in REALS:
+    if e.primitive.name != "dot_general" or e.outputs[0].type.dtype not in REALS:
         return False
     x, w = e.inputs
     if type(x) is Literal or type(w) is Literal or min(x.type.ndim, w.type.ndim) < 2 or not e.outputs[0].type.size:

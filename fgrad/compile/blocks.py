@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from math import prod
 from typing import Any
 
 from ..core.ir import Var
@@ -23,7 +24,7 @@ from .steps import Kernel as Fused
 from .steps import Root
 
 ROWS = 64  # of a block
-WIDEST = 512  # elements of a row, up to which a block stays in the first cache
+NARROWEST, WIDEST = 25, 512  # elements of a row, up to the widest a block stays in the first cache
 DEAR = 8  # weight of an expression per row that is worth a pass of its own
 
 
@@ -41,12 +42,13 @@ class BlockEmitter(Emitter):
     def pays(self) -> bool:
         """Whether this form suits the step."""
         step = self.step
-        if step.rows is None or any(r.kind == "all" for r in self.roots):
+        assert step.rows is not None
+        if any(r.kind == "all" for r in self.roots):
             return False
         rows, columns = self.merged(step.rows), self.merged(step.columns)
         if len(rows) != 1 or len(columns) != 1 or step.rows != tuple(range(len(step.rows))):
             return False
-        if not 24 < self.extent(columns[0]) <= WIDEST or self.extent(rows[0]) < 4 * ROWS:
+        if self.extent(rows[0]) < 4 * ROWS:
             return False
         self.row_groups, self.column_groups = rows, columns
         return any(self.weights[n.number] >= DEAR for n in self.row_expressions())
@@ -188,5 +190,8 @@ class BlockEmitter(Emitter):
 
 def emitter(step: Fused, stored: Sequence[Var], trusting: bool) -> Emitter:
     """The emitter of the form that suits a step."""
-    blocks = BlockEmitter(step, stored, trusting)
-    return blocks if blocks.pays() else Emitter(step, stored, trusting)
+    if step.rows is not None and NARROWEST <= prod(step.shape[a] for a in step.columns) <= WIDEST:
+        blocks = BlockEmitter(step, stored, trusting)
+        if blocks.pays():
+            return blocks
+    return Emitter(step, stored, trusting)

@@ -21,13 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from itertools import pairwise, product
 from math import prod
 from typing import Any, NamedTuple
 
 from .emit import Launch, Temporary
 from .engine import native_vector_bytes
-from .nests import Builder, Value, Variable
+from .nests import Builder, Kernel, Value, Variable
 from .scalars import size_of
 
 CHUNK = 20_000.0  # nanoseconds of work that make a part of the parallel axis
@@ -242,9 +243,21 @@ def packed(
     b: Any, type: str, place: Filter, taps: Sequence[int], inner: int, outer: int, groups: int, width: int
 ) -> tuple[Launch, Temporary]:
     """The kernel that copies b as it is read, by (g, block of v, k, r, v in the block), with zeros behind the end."""
-    blocks = -(-outer // width)
-    rows = groups * blocks * prod(taps)
+    rows = groups * -(-outer // width) * prod(taps)
     copy = Temporary(type, rows * inner * width)
+    kernel, dims = packing(type, place, tuple(taps), inner, outer, groups, width)
+    cost = 20.0 + rows * inner * (2 + 0.3 * width)
+    launch = Launch(kernel, [b, copy], dims, rows, grain(cost, rows))
+    launch.cost = cost
+    return launch, copy
+
+
+@lru_cache(256)
+def packing(
+    type: str, place: Filter, taps: tuple[int, ...], inner: int, outer: int, groups: int, width: int
+) -> tuple[Kernel, list[Any]]:
+    """The kernel of `packed` and its dims."""
+    blocks = -(-outer // width)
     k = Builder()
     source, target = k.buffer(type, "in"), k.buffer(type, "out")
     zero = k.const(0, "i64")
@@ -261,10 +274,7 @@ def packed(
                 inside = None if outer % width == 0 else k.op("lt", k.add(first, v), k.dim(outer))
                 other = None if inside is None else k.const(0, type)
                 k.store(target, k.add(there, v), k.load(source, index, inside, other))
-    cost = 20.0 + rows * inner * (2 + 0.3 * width)
-    launch = Launch(k.finish(), [b, copy], k.dims, rows, grain(cost, rows))
-    launch.cost = cost
-    return launch, copy
+    return k.finish(), k.dims
 
 
 class Sums:
@@ -292,12 +302,20 @@ def shifted(k: Builder, index: Value, offset: int) -> Value:
 
 def correlation(c: Correlation, a: Any, rows: Rows, b: Any, out: Any, tile: Tile) -> Launch:
     """The kernel of the sum; b as `packed` makes it with the tile's width."""
-    nest = _Nest(c, rows, tile)
-    nest.loops()
+    kernel, dims, units = kernel_of(c._replace(images=1), rows, tile)
+    units *= c.images
     cost = nanoseconds(c.type, c.macs)
-    launch = Launch(nest.k.finish(), [a, b, out], nest.k.dims, nest.units, grain(cost, nest.units))
+    launch = Launch(kernel, [a, b, out], dims, units, grain(cost, units))
     launch.cost, launch.flops = cost, 2 * c.macs
     return launch
+
+
+@lru_cache(256)
+def kernel_of(c: Correlation, rows: Rows, tile: Tile) -> tuple[Kernel, list[Any], int]:
+    """The kernel for any number of images, its dims, and how many units of the parallel axis an image has."""
+    nest = _Nest(c, rows, tile)
+    nest.loops()
+    return nest.k.finish(), nest.k.dims, nest.units
 
 
 class _Nest:

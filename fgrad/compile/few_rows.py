@@ -5,7 +5,8 @@
 OpenBLAS copies both operands at every call in the order in which it reads them; for few rows that takes as long as the
 product. Here the rows of b lie in one piece, and P rows × U vectors of the result are in registers at a time:
 
-    for unit in [begin, end):                     a panel of U vectors of columns, of one of the products
+    for unit in [begin, end):                     a panel of U vectors of columns, of one of the products; or a
+                                                  part of its rows
       for block of t:                             if the sum is long
         for tile of P rows:
           for l in vector:
@@ -38,6 +39,8 @@ from .scalars import type_name
 BLOCK = 256  # terms of a sum that are added up before they go to c,
 LONG = 768  # if there are so many; or so many as a block, where a is transposed
 BANDWIDTH = 30.0  # bytes a nanosecond, of operands and result
+APART = 40_000.0  # nanoseconds from which on the rows of a panel are cut, where panels are fewer than
+UNITS = 4  # units
 
 # Products that OpenBLAS does as fast or faster, of which this many
 ROWS = 64  # rows are exceeded: its copies pay,
@@ -113,21 +116,26 @@ def launch(p: Product) -> Launch:
     tile = tile_of(p)
     moved = p.count * (p.m * p.k + p.k * p.n + p.m * p.n) * p.dtype.itemsize
     cost = 20 + max(p.count * tile.cost, moved / BANDWIDTH)
-    nest = _Nest(p, tile)
-    nest.units()
     units = p.count * tile.across
+    parts = 1 if cost < APART or units >= UNITS or tile.down < 2 else min(UNITS // units, tile.down)
+    nest = _Nest(p, tile, parts)
+    nest.units()
+    units *= parts
     made = Launch(nest.k.finish(), (0, 1, 2), nest.k.dims, units, grain(cost, units))
     made.cost, made.flops = cost, p.flops
     return made
 
 
 class _Nest:
-    """The loops, from the outside to the inside. `again`: c is read, so nothing may be written twice."""
+    """The loops, from the outside to the inside. `again`: c is read, so nothing may be written twice.
 
-    def __init__(self, p: Product, tile: Tile):
+    `parts`: into which the tiles of a panel are cut.
+    """
+
+    def __init__(self, p: Product, tile: Tile, parts: int):
         type = type_name(p.dtype)
         assert type is not None
-        self.p, self.type, self.tile = p, type, tile
+        self.p, self.type, self.tile, self.parts = p, type, tile, parts
         self.k = k = Builder()
         self.a, self.b, self.c = k.buffer(type, "in"), k.buffer(type, "in"), k.buffer(type, "out")
         self.zero, self.one = k.const(0, "i64"), k.const(1, "i64")
@@ -139,7 +147,7 @@ class _Nest:
         """The panel, and the first elements of a, b and c for it."""
         k, p, tile = self.k, self.p, self.tile
         with k.serial(k.begin, k.end) as unit:
-            *index, panel = decomposed(k, unit, (*[loop.size for loop in p.loops], tile.across))
+            *index, panel, self.part = decomposed(k, unit, (*[loop.size for loop in p.loops], tile.across, self.parts))
             starts = []
             for x, place in zip("abc", (p.a, p.b, p.c), strict=True):
                 steps = [k.dim(getattr(loop, x), f"step of {x}") for loop in p.loops]
@@ -167,7 +175,12 @@ class _Nest:
                 self.fresh = k.op("eq", block, self.zero)
             number = self.zero
             if tile.down > 1:
-                number = stack.enter_context(k.serial(self.zero, k.dim(tile.down, "chunks")))
+                start, stop = self.zero, k.dim(tile.down, "chunks")
+                if self.parts > 1:
+                    each = k.dim(-(-tile.down // self.parts), "chunks of a part")
+                    start = k.mul(self.part, each)
+                    stop = k.op("min", k.add(start, each), stop)
+                number = stack.enter_context(k.serial(start, stop))
             self.first_row = k.mul(number, k.const(tile.rows, "i64"))
             row = k.op("min", self.first_row, k.sub(self.m, k.const(tile.rows, "i64"))) if tile.down > 1 else self.zero
             self.one_tile(row, first, behind)

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
 from .correlate import Axis, Rows, Sums, covered, grain, nanoseconds, shifted, tile_of
 from .emit import Launch, Temporary
 from .layouts import contiguous
-from .nests import Builder, Value
+from .nests import Builder, Kernel, Value
 from .scalars import size_of
 
 CACHE = 16384  # bytes of y that are gone over before other weights take the registers
@@ -63,11 +64,20 @@ def filter_gradient(c: Gradient, rows: Rows, x: Any, y: Any, w: Any) -> list[Lau
     each = grain(cost, c.images, max(1, min(CHUNKS, COPIES // c.size)))
     chunks = -(-c.images // each)
     partial = w if chunks == 1 else Temporary(c.type, chunks * c.size)
-    nest = _Nest(c, rows)
-    nest.chunk(each)
-    launch = Launch(nest.k.finish(), [x, y, partial], nest.k.dims, chunks, 1)
+    kernel, roles = kernel_of(c._replace(images=0), rows)
+    varying = {"grain": each, "images": c.images}
+    dims = [varying.get(role, n) for n, role in roles]
+    launch = Launch(kernel, [x, y, partial], dims, chunks, 1)
     launch.cost, launch.flops = cost, 2 * c.macs
     return [launch] if chunks == 1 else [launch, added(partial, w, chunks, c.size)]
+
+
+@lru_cache(256)
+def kernel_of(c: Gradient, rows: Rows) -> tuple[Kernel, list[tuple[Any, str]]]:
+    """The kernel for any number of images, and the roles of its dims."""
+    nest = _Nest(c, rows)
+    nest.chunk()
+    return nest.k.finish(), list(nest.k.roles)
 
 
 class _Nest:
@@ -88,15 +98,16 @@ class _Nest:
             self.run, self.inside = last.taps * c.inner, True
         self.tile = tile_of(c.type, self.run, c.outer, c.diagonal)
 
-    def chunk(self, each: int) -> None:
+    def chunk(self) -> None:
         """Clear the gradient of a chunk, and add that of its images."""
         k, c = self.k, self.c
         with k.serial(k.begin, k.end) as chunk:
             here = k.mul(chunk, k.dim(c.size))
             with k.vector(self.zero, k.dim(c.size)) as i:
                 k.store(self.w, k.add(here, i), k.const(0, c.type))
-            first = k.mul(chunk, k.dim(each))
-            with k.serial(first, k.op("min", k.add(first, k.dim(each)), k.dim(c.images))) as n:
+            each = k.dim(0, "grain")
+            first = k.mul(chunk, each)
+            with k.serial(first, k.op("min", k.add(first, each), k.dim(0, "images"))) as n:
                 self.image(n, here)
 
     def image(self, n: Value, here: Value) -> None:
@@ -215,10 +226,10 @@ def added(partial: Temporary, out: Any, chunks: int, size: int) -> Launch:
     k = Builder()
     source, target = k.buffer(partial.type, "in"), k.buffer(partial.type, "out")
     with k.vector(k.begin, k.end) as i:
-        total = k.load(source, i)
-        for chunk in range(1, chunks):
-            total = k.add(total, k.load(source, k.add(k.dim(chunk * size), i)))
-        k.store(target, i, total)
+        total = k.accumulator("add", k.load(source, i))
+        with k.serial(k.const(1, "i64"), k.dim(chunks, "chunks")) as chunk:
+            k.update(total, k.load(source, k.add(k.mul(chunk, k.dim(size, "size")), i)))
+        k.store(target, i, k.read(total))
     launch = Launch(k.finish(), [partial, out], k.dims, size, max(-(-size // 64), 4096))
     launch.cost = 20.0 + 0.1 * chunks * size
     launch.flops = (chunks - 1) * size

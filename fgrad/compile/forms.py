@@ -90,12 +90,20 @@ def axis(number: int) -> Form:
 
 def linear(index: Sequence[Form], shape: Sequence[int]) -> Form:
     """The element number, in C order, of a multi-index into an array of that shape."""
-    total, stride = ZERO, 1
+    terms: dict[int, int] = {}
+    nodes: dict[int, tuple[Any, int]] = {}
+    const, stride = 0, 1
     for form, n in zip(reversed(index), reversed(shape), strict=True):
         if n != 1:
-            total = total.plus(form.scaled(stride))
+            const += form.const * stride
+            for a, c in form.terms:
+                terms[a] = terms.get(a, 0) + c * stride
+            for node, c in form.nodes:
+                nodes[id(node)] = node, c * stride + (nodes[id(node)][1] if id(node) in nodes else 0)
         stride *= n
-    return total
+    return Form(
+        tuple(sorted([(a, c) for a, c in terms.items() if c])), const, tuple([(n, c) for n, c in nodes.values() if c])
+    )
 
 
 def split(form: Form, shape: Sequence[int], extents: Extents) -> list[Form] | None:

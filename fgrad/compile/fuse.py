@@ -49,10 +49,11 @@ class Fuser:
             self.whole.update((id(part), e) for part in parts)
         self.number = {id(e): i for i, e in enumerate(self.eqns)}
         self.strided = strided
+        # what kernels do
         self.inside = {id(e) for e in self.eqns if self.supported(e)}
-        self.defs: dict[Var, Eqn] = {v: e for e in self.eqns if self.native(e) for v in e.outputs}
+        self.defs: dict[Var, Eqn] = {v: e for e in self.eqns if id(e) in self.inside for v in e.outputs}
         # Calls that are seen from outside: what may raise in front of one is done before it, what follows after it.
-        self.marks = {id(e) for e in self.eqns if not self.native(e) and e.effects & KEPT}
+        self.marks = {id(e) for e in self.eqns if id(e) not in self.inside and e.effects & KEPT}
         self.realized: set[Var] = set()
         self.uniform: set[Var] = set()
         self.aliases: dict[Var, Var] = {}  # reshapes of what is in memory
@@ -69,10 +70,10 @@ class Fuser:
         """The steps, in order."""
         self.choose()
         for e in self.eqns:
-            if e.primitive.name in REDUCTIONS and self.native(e):
-                self.reduction(e)
-            elif not self.native(e):
+            if id(e) not in self.inside:
                 self.call(e)
+            elif e.primitive.name in REDUCTIONS:
+                self.reduction(e)
             elif any(v in self.realized for v in e.outputs):
                 for v in e.outputs:
                     if v in self.realized:
@@ -88,10 +89,6 @@ class Fuser:
         while v in self.aliases:
             v = self.aliases[v]
         return v
-
-    def native(self, e: Eqn) -> bool:
-        """Whether kernels do it."""
-        return id(e) in self.inside
 
     def supported(self, e: Eqn) -> bool:
         """Whether kernels can do it."""
@@ -126,7 +123,7 @@ class Fuser:
         needed: set[Var] = {a for a in self.jaxpr.outputs if type(a) is Var}
         outputs = set(needed)
         for e in reversed(self.eqns):
-            if not self.native(e):
+            if id(e) not in self.inside:
                 for a in e.inputs:
                     if type(a) is Var:
                         needed.add(self.view(a)[0] if self.strided(e) else a)
@@ -138,7 +135,7 @@ class Fuser:
         weight: dict[Var, int] = {}
         depth: dict[Var, int] = {}
         for e in self.eqns:
-            if not self.native(e):
+            if id(e) not in self.inside:
                 continue
             name = e.primitive.name
             reduces = name in REDUCTIONS

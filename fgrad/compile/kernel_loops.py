@@ -52,7 +52,7 @@ class Small:
                 self.fill(u, lane)
         else:
             self.fill(u, None)
-        contract(self.k)
+        contract(self.k, not form.lanes)
         work = sum(operations(p) for p in programs(e)) * max(form.lanes, 1)
         if e.primitive.name == "scan":
             work *= e.params["length"]

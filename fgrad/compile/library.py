@@ -39,7 +39,7 @@ def call_items(e: Eqn, fuser: Fuser, planner: Planner) -> list[Item]:
     if not any(v.type.size for v in e.outputs) and not e.effects:
         return []
     if e.primitive.name in LOOPS:
-        tabled = id(e) in planner.refused or e.effects & STAGED  # kernels call nobody
+        tabled = id(e) in planner.refused or "blocks" in e.params or e.effects & STAGED  # kernels call nobody
         small = None if tabled else kernel_loop_items(e, planner.keep, planner.trusting)
         return loop_items(e, planner) if small is None else small
     keep = planner.keep

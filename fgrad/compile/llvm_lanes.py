@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .llvm_ops import lane_numbers, register_type, spread, wrapped, write
+from .llvm_ops import lane_numbers, register_type, spread, wrapped, write, write_wide
 from .nests import Accumulator, Value, Variable
-from .scalars import INTEGERS, size_of
+from .scalars import INTEGERS, WIDE, size_of
 
 Source = Accumulator | Variable
 
@@ -252,6 +252,8 @@ class Text:
                 result = put(f"select {register_type('bool', count)} {condition}, {T} {a}, {T} {b}")
             else:
                 result = put(f"select i1 {self.scalars[v.args[0]]}, {T} {a}, {T} {b}")
+        elif v.op in WIDE:
+            result = write_wide(v.op, words, v.payload, count, put)
         else:
             result = write(v.op, words, v.args[0].type, v.type, count, put)
         self.define(v, result, varies)

@@ -183,6 +183,52 @@ def write(op: str, args: Sequence[str], source: str, to: str, lanes: int, put: P
     return put(_TABLE[family][op].format(*args, T=T, S=suffix, ones=ones))
 
 
+def write_wide(op: str, args: Sequence[str], table: Sequence[float] | None, lanes: int, put: Put) -> str:
+    """Append one operation of `scalars.WIDE`: by instructions for eight lanes, for fewer ones too.
+
+    %r = call <8 x double> @llvm.x86.avx512.vpermi2var.pd.512(<8 x double> <...>, <8 x i64> %a, <8 x double> <...>)
+    """
+    if table is not None:
+        words = [f"double {literal(x, 'f64')}" for x in table]
+        low, high = (f"<8 x double> <{', '.join(half)}>" for half in (words[:8], words[8:]))
+    element = "double" if table is None else "i64"
+    parts = []
+    for first in range(0, lanes, 8):
+        of_part = [_eight(a, element, lanes, first, put) for a in args]
+        if table is None:
+            a, b = of_part
+            operands = f"<8 x double> {a}, <8 x double> {b}, <8 x double> {a}, i8 -1, i32 4"
+            parts.append(put(f"call <8 x double> @llvm.x86.avx512.mask.scalef.pd.512({operands})"))
+        else:
+            operands = f"{low}, <8 x i64> {of_part[0]}, {high}"
+            parts.append(put(f"call <8 x double> @llvm.x86.avx512.vpermi2var.pd.512({operands})"))
+    if lanes == 1:
+        return put(f"extractelement <8 x double> {parts[0]}, i64 0")
+    if lanes < 8:
+        return put(f"shufflevector <8 x double> {parts[0]}, <8 x double> poison, {lane_indices(0, lanes)}")
+    return joined(parts, "f64", 8, put)
+
+
+def _eight(x: str, element: str, lanes: int, first: int, put: Put) -> str:
+    """Eight lanes from `first` on; any number in those beyond the end."""
+    if lanes == 1:
+        return put(f"insertelement <8 x {element}> poison, {element} {x}, i64 0")
+    if lanes == 8:
+        return x
+    wanted = lane_list([n if n < lanes else -1 for n in range(first, first + 8)])
+    return put(f"shufflevector <{lanes} x {element}> {x}, <{lanes} x {element}> poison, {wanted}")
+
+
+def joined(parts: Sequence[str], type: str, width: int, put: Put) -> str:
+    """Vectors of so many lanes each as one."""
+    while len(parts) > 1:
+        T = register_type(type, width)
+        width *= 2
+        wanted = lane_indices(0, width)
+        parts = [put(f"shufflevector {T} {a}, {T} {b}, {wanted}") for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
 def _extreme(order: str, a: str, b: str, T: str, lanes: int, put: Put) -> str:
     """The larger or smaller float, a NaN first. A running extreme comes as `a`: its NaN needs no test of its own."""
     bits = register_type("bool", lanes)
@@ -253,12 +299,7 @@ def _truncate(x: str, source: str, bits: int, lanes: int, put: Put) -> str:
         parts.append(put(f"call <4 x i32> @llvm.x86.{name}({P} {part})"))
     if width == 2:
         parts = [put(f"shufflevector <4 x i32> {part}, <4 x i32> poison, {lane_indices(0, 2)}") for part in parts]
-    while len(parts) > 1:
-        T = register_type("i32", width)
-        joined = lane_indices(0, 2 * width)
-        parts = [put(f"shufflevector {T} {a}, {T} {b}, {joined}") for a, b in zip(parts[::2], parts[1::2], strict=True)]
-        width *= 2
-    return parts[0]
+    return joined(parts, "i32", width, put)
 
 
 def lane_indices(first: int, count: int, step: int = 1) -> str:

@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..core.ir import Eqn, Jaxpr
+from .blas import gemm, gemv
 from .branches import cond_items
 from .carries import Carries
 from .native import layout
-from .native.loops import run_scan, run_while
-from .plan import ALIGN, Inner, Item, bytes_of
+from .native.loops import run_block, run_rows, run_scan, run_while
+from .native.program import ALONE, Thunk, sequence
+from .plan import ALIGN, Inner, Item, bytes_of, copy
 from .stages import Address, Memory, Part, Stage, distant, item_of
 
 if TYPE_CHECKING:
@@ -33,14 +35,21 @@ def loop_items(e: Eqn, planner: Planner) -> list[Item]:
 
 
 def staged(
-    body: Jaxpr, consts: int, carry: int, stacked: Sequence[int], shift: bool, memory: Memory, planner: Planner
+    body: Jaxpr,
+    consts: int,
+    carry: int,
+    stacked: Sequence[int],
+    shift: bool,
+    memory: Memory,
+    planner: Planner,
+    blocks: int = 1,
 ) -> tuple[Stage, Carries]:
     """The stage of a body of which the outputs `stacked` are wanted beside the carries; `shift`: see `Carries`."""
     body = planner.prepared(body)
     carries = Carries(body, consts, carry, stacked, shift)
     plan = planner.body(planner.prepared(body, tuple(carries.kept)), carries.donated)
     carries.settle(plan)
-    return Stage(memory, plan), carries
+    return Stage(memory, plan, blocks), carries
 
 
 def named(consts: int, carry: int, rest: int, kind: str) -> list[str]:
@@ -50,14 +59,18 @@ def named(consts: int, carry: int, rest: int, kind: str) -> list[str]:
 
 
 def scan_items(e: Eqn, planner: Planner) -> list[Item]:
-    """Slices step through operands and results."""
+    """Slices step through operands and results. Blocks of rows: see `rows`."""
     body, consts, carry, length = (e.params[k] for k in ("jaxpr", "consts", "carry", "length"))
+    blocks, cut = e.params.get("blocks", 1), e.params.get("cut", ())
     split = consts + carry
     first, last = e.inputs[consts:split], e.outputs[:carry]
     stacked = [i for i in range(carry, len(e.outputs)) if e.outputs[i].type.size]
     memory = Memory(planner.keep)
-    stage, carries = staged(body, consts, carry, stacked, True, memory, planner)
+    stage, carries = staged(body, consts, carry, stacked, True, memory, planner, blocks)
     stage.runs = length
+    if blocks > 1:
+        stage.slot(("left",))  # the runs that are left are in front
+        stage.apart = {("input", i): 0 for i, has_rows in enumerate(cut) if not has_rows}
     for i, a in enumerate(e.inputs[:consts]):
         stage.setup["input", i] = a, 0
     slices = [(("input", i), e.inputs[i], 0) for i in range(split, len(e.inputs))]
@@ -68,6 +81,7 @@ def scan_items(e: Eqn, planner: Planner) -> list[Item]:
         step = bytes_of(a) // max(length, 1)
         begin = (length - 1 - ahead if e.params["reverse"] else ahead) if length else 0
         stage.setup[key] = a, step * begin
+        stage.apart.setdefault(key, step // blocks)
         stage.steps.append((key, -step if e.params["reverse"] else step))
     items = stage.carry(carries, first, last, length)
     inputs, outputs = (
@@ -79,7 +93,28 @@ def scan_items(e: Eqn, planner: Planner) -> list[Item]:
         length * stage.cost(),
         [Inner("body", stage.parts[0].plan, length, inputs, [outputs[i] for i in carries.kept])],
     )
-    return [*items, item_of(e, text, run_scan, memory, [stage], stage.words, cost, inner)]
+    if blocks == 1:
+        return [*items, item_of(e, text, run_scan, memory, [stage], stage.words, cost, inner)]
+    once = stage.cost()
+    segment = max(1, min(length, int(ALONE / once)))
+    together = all(map(threaded, stage.parts[0].plan.items))
+
+    def words(address: Address) -> list[int]:
+        record = stage.words(address)
+        head = {layout.ROWS_FRAME: stage.size, layout.ROWS_SEGMENT: segment}
+        dims = (*[head[offset] for offset in range(0, layout.ROWS_STAGE, 8)], *record)
+        thunk = Thunk(address(run_block), (), dims, blocks, 1 if together else blocks, segment * blocks * once)
+        return sequence([thunk], 0, 0, 0, False)
+
+    inner = [inner[0]._replace(times=length * blocks)]
+    item = item_of(e, f"{text}, in {blocks} blocks of rows", run_rows, memory, [stage], words, blocks * cost, inner)
+    item.native = (run_rows, run_block)
+    return [*items, item]
+
+
+def threaded(item: Item) -> bool:
+    """Whether an item of a body may run on any thread: it calls neither Python nor what would share its work."""
+    return item.kernel is not None or (bool(item.native) and item.native[0] in (gemm, gemv, copy))
 
 
 def while_items(e: Eqn, planner: Planner) -> list[Item]:

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .native.language import Native
-from .scalars import FLOATS, INTEGERS, MATH, OPS, TYPES, dtype_of
+from .scalars import FLOATS, INTEGERS, MATH, OPS, TYPES, WIDE, dtype_of
 from .statements import (
     Accumulator,
     Assign,
@@ -65,7 +65,7 @@ __all__ = [
 ]
 
 STATIC = 16  # largest extent that is a constant of the kernel
-VARYING = frozenset(["chunks", "grain", "lone border"])
+VARYING = frozenset(["chunks", "grain", "images", "lone border"])
 
 
 class Kernel:
@@ -78,7 +78,7 @@ class Kernel:
         self.begin, self.end = builder.begin, builder.end
         self.buffers = tuple(builder.buffers)
         self.scratch = tuple(builder.scratch_buffers)
-        self.dims = len(builder.dims)
+        self.dims = len(builder.roles)
         self.text = show(self)
         self.name = "k_" + hashlib.blake2b(self.text.encode(), digest_size=12).hexdigest()
 
@@ -109,7 +109,7 @@ class Builder:
         self.block = self.root
         self.buffers: list[Buffer] = []
         self.scratch_buffers: list[Buffer] = []
-        self.roles: list[tuple[Any, str]] = []  # of the dims: value, role
+        self.roles: dict[tuple[Any, str], int] = {}  # of the dims: value and role, number
         self.checked: dict[Value, Block] = {}  # conditions, and where they were checked
         self._numbers = 0
         self.begin = Value("begin", (), "i64", None, self.root)
@@ -142,9 +142,7 @@ class Builder:
         """
         if -1 <= n <= STATIC and role not in VARYING:
             return self.const(n, "i64")
-        if (n, role) not in self.roles:
-            self.roles.append((n, role))
-        return self._place("dim", (), "i64", self.roles.index((n, role)))
+        return self._place("dim", (), "i64", self.roles.setdefault((n, role), len(self.roles)))
 
     @property
     def dims(self) -> list[Any]:
@@ -153,9 +151,7 @@ class Builder:
 
     def native(self, function: Native) -> int:
         """The dim that holds the address of a native function."""
-        if (function, "native") not in self.roles:
-            self.roles.append((function, "native"))
-        return self.roles.index((function, "native"))
+        return self.roles.setdefault((function, "native"), len(self.roles))
 
     def const(self, value: Any, type: str) -> Value:
         """A constant."""
@@ -168,12 +164,13 @@ class Builder:
         """A pure value in the outermost block where its operands are known; the same one if it is there already."""
         block = self.root
         for a in args:
-            assert a.block.open, f"operand of {op} belongs to a block that is finished"
-            if a.block.depth > block.depth:
-                block = a.block
-        key = (op, tuple(map(id, args)), type, payload if key is None else key)
-        inner: Block | None = self.block
+            where = a.block
+            assert where.open, f"operand of {op} belongs to a block that is finished"
+            if where.depth > block.depth:
+                block = where
+        key = (op, *map(id, args), type, payload if key is None else key)
         if op == "load":  # may not run where a guard keeps it from running
+            inner: Block | None = self.block
             while inner is not None and inner is not block:
                 if inner.guard:
                     block = inner
@@ -190,17 +187,24 @@ class Builder:
         if name in MATH:
             assert len(args) == MATH[name] and all(a.type == args[0].type in FLOATS for a in args), name
             return self._place(name, args, args[0].type, None)
-        count, gives = OPS[name]
+        count, gives = OPS.get(name) or WIDE[name]
         assert len(args) == count, name
-        operands = args[1:] if name == "select" else args
-        assert all(a.type == operands[0].type for a in operands), (name, [a.type for a in args])
+        if count > 1:
+            operands = args[1:] if name == "select" else args
+            kind = operands[0].type
+            assert all([a.type == kind for a in operands]), (name, [a.type for a in args])
         if gives == "given":
             assert type is not None
             if args[0].type == type:
                 return args[0]
         else:
-            type = {"same": args[0].type, "second": args[-1].type, "bool": "bool"}[gives]
+            type = args[0].type if gives == "same" else args[-1].type if gives == "second" else "bool"
         return self._place(name, args, type, None)
+
+    def lookup(self, table: Sequence[float], index: Value) -> Value:
+        """table[index & 15], of 16 numbers of type f64; for formulas of machines that have `scalars.WIDE`."""
+        assert len(table) == 16 and index.type == "u64"
+        return self._place("lookup", (index,), "f64", tuple(table))
 
     def add(self, a: Value, b: Value) -> Value:
         return self.op("add", a, b)

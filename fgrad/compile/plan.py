@@ -343,9 +343,14 @@ class Plan:
 def slots_of(plan: Plan, number: Callable[[tuple[str, int]], int]) -> Callable[[Any], int]:
     """The function from what items touch to slots, of which each place in memory has one, by `number`."""
 
+    known: dict[Any, int] = {}
+
     def slot(v: Any) -> int:
-        assert plan.places.get(plan.base(v), NOWHERE) is not NOWHERE or not v.type.size
-        return number(plan.memory(v))
+        found = known.get(v)
+        if found is None:
+            assert plan.places.get(plan.base(v), NOWHERE) is not NOWHERE or not v.type.size
+            found = known[v] = number(plan.memory(v))
+        return found
 
     return slot
 

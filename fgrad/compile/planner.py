@@ -11,6 +11,7 @@ from ..rewrites.pipeline import simplify
 from . import library
 from .fuse import Fuser
 from .plan import Item, Plan, launch_item, launches
+from .rows import with_blocks_of_rows
 from .steps import Call
 from .uniform import with_uniform_constants
 
@@ -44,6 +45,7 @@ class Planner:
 
     def program(self, jaxpr: Jaxpr, donated: Sequence[int]) -> Plan:
         """The plan of a prepared program whose donated inputs may become any output."""
+        jaxpr = with_blocks_of_rows(jaxpr)
         return self.plan(jaxpr, dict.fromkeys(donated, range(len(jaxpr.outputs))))
 
     @staticmethod
@@ -65,6 +67,7 @@ class Planner:
         """The plan of the prepared body of a loop; equal ones have one."""
         key = (jaxpr, *donated.items())
         found = self.known.get(key)
+        jaxpr = memo(jaxpr, "blocks of rows", lambda: with_blocks_of_rows(jaxpr))
         if found is None:
             found = self.known[key] = self.plan(jaxpr, donated)
         elif found.jaxpr is not jaxpr:

@@ -22,7 +22,7 @@ import numpy as np
 __all__ = [
     *["boolean", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f32", "f64", "inf", "nan", "span", "scratch"],
     *["select", "maximum", "minimum", "quotient", "remainder", "fma", "sqrt", "floor", "ceil", "trunc", "rint"],
-    *["copysign", "popcount", "leading_zeros", "bits", "cast", "running_sum", "running_product", "grown"],
+    *["copysign", "popcount", "leading_zeros", "bits", "cast", "running_sum", "running_product", "grown", "scaled"],
 ]
 
 boolean = np.bool_
@@ -45,6 +45,15 @@ def scratch(type: Any, length: int) -> np.ndarray:
 def grown(memory: np.ndarray, used: Any, length: Any) -> np.ndarray:
     """Memory for `length` elements, the first `used` of which are those of the old."""
     return np.concatenate([memory[:used], np.empty(length - used, memory.dtype)])
+
+
+def scaled(a: Any, n: Any) -> Any:
+    """a times 2^floor(n), rounded once: an operation of `scalars.WIDE`, which Numba does not meet.
+
+    >>> scaled(f64(1.5), f64(-1074.25)), scaled(f64(1.5), f64(4.75))
+    (np.float64(5e-324), np.float64(24.0))
+    """
+    return a * n if np.isnan(n) else np.ldexp(a, int(np.clip(np.floor(n), -5000, 5000)))
 
 
 def select(which: Any, a: Any, b: Any) -> Any:

@@ -176,7 +176,7 @@ class _Renderer(Control):
 
     def inline(self, v: Value) -> None:
         """A function of `MATH`: its formula, on these operands."""
-        meaning = formula(v.op, v.type)
+        meaning = formula(v.op, v.type, self.vector_bytes == 64)
         varies = any(self.varies(a) for a in v.args)
         for parameter, argument in zip(meaning.params, v.args, strict=True):
             self.define(parameter, self.vector(argument) if varies else self.scalars[argument], varies)

@@ -69,7 +69,7 @@ _WIDENED = {**{t: _INTEGER_OPS for t in INTEGERS if t not in ("i64", "u64")}, "u
 _PRELUDE = frozenset(prelude.__all__)
 
 
-def render(kernel: Kernel) -> str:
+def render(kernel: Kernel, wide: bool = False) -> str:
     """The source of a module that defines the kernel as a function of its own name, and what that needs.
 
     >>> from fgrad.compile.nests import Builder
@@ -92,7 +92,7 @@ def render(kernel: Kernel) -> str:
     writer = _Writer()
     parameters = [*[b.name for b in kernel.buffers], "dims", "begin", "end"]
     writer.kernel(kernel, parameters)
-    return _module(writer)
+    return _module(writer, wide)
 
 
 def module(kernels: Sequence[Kernel], comment: Callable[[Kernel], str]) -> str:
@@ -129,8 +129,8 @@ def render_thunk(kernel: Kernel) -> str:
     return _module(writer)
 
 
-def _module(writer: _Writer) -> str:
-    return _with_imports([*[helper(name, type) for name, type in writer.math], "\n".join(writer.lines)])
+def _module(writer: _Writer, wide: bool = False) -> str:
+    return _with_imports([*[helper(name, type, wide) for name, type in writer.math], "\n".join(writer.lines)])
 
 
 def _with_imports(functions: list[str]) -> str:
@@ -142,7 +142,7 @@ def _with_imports(functions: list[str]) -> str:
 
 
 @cache
-def helper(name: str, type: str) -> str:
+def helper(name: str, type: str, wide: bool = False) -> str:
     """The source of a function of `MATH`, straight-line code.
 
     def logistic_f32(x):
@@ -150,7 +150,7 @@ def helper(name: str, type: str) -> str:
         ...
         return v9
     """
-    meaning = formula(name, type)
+    meaning = formula(name, type, wide)
     writer = _Writer()
     for param, letter in zip(meaning.params, ("x", "y"), strict=False):
         writer.names[param] = letter
@@ -168,8 +168,10 @@ def math_function(name: str, type: str) -> Callable[..., Any]:
     return load(_with_imports([helper(name, type)]), f"{name}_{type}")[f"{name}_{type}"]
 
 
-def function(kernel: Kernel) -> Callable[..., tuple[int, int, int]]:
+def function(kernel: Kernel, wide: bool = False) -> Callable[..., tuple[int, int, int]]:
     """The kernel as a Python function of flat arrays; silence NumPy's warnings around it with `np.errstate`.
+
+    wide: with the formulas of machines that have `scalars.WIDE`.
 
     >>> from fgrad.compile.nests import Builder
     >>> k = Builder()
@@ -180,7 +182,7 @@ def function(kernel: Kernel) -> Callable[..., tuple[int, int, int]]:
     >>> function(k.finish())(a, b, (), 0, 3), b
     ((0, 0, 0), array([1, 2, 3], dtype=uint8))
     """
-    return load(render(kernel), kernel.name)[kernel.name]
+    return load(render(kernel, wide), kernel.name)[kernel.name]
 
 
 def load(source: str, name: str) -> dict[str, Any]:
@@ -334,6 +336,10 @@ class _Writer:
             if v.type == "bool":
                 element = f"{element} != 0"
             return element if len(names) == 1 else f"{element} if {names[1]} else {names[2]}"
+        if v.op == "lookup":
+            return f"{v.type}({v.payload!r}[{names[0]} & u64(15)])"
+        if v.op == "scale":
+            return f"scaled({', '.join(names)})"
         if v.op in MATH:
             self.math[v.op, v.type] = None
             return f"{v.op}_{v.type}({', '.join(names)})"

@@ -63,6 +63,10 @@ OPS: dict[str, tuple[int, str]] = {
     "bits": (1, "given"),
 }
 
+# Further operations on f64 of machines with AVX-512, for formulas of `vecmath` alone: lookup, one of 16 numbers by the
+# lowest bits of a u64, and scale, a · 2^floor(b), rounded once.
+WIDE: dict[str, tuple[int, str]] = {"lookup": (1, "given"), "scale": (2, "same")}
+
 # Functions of one or two floats that `vecmath` expands. The renderers know them by name.
 MATH: dict[str, int] = {
     **dict.fromkeys(["exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "logistic"], 1),

@@ -69,11 +69,14 @@ class Part(NamedTuple):
 class Stage:
     """A program, perhaps with a condition, over one frame; the fields are those of the record, see `layout`.
 
-    setup: an atom or a buffer, and bytes to add. copies: to the memory of a slot. results: from there.
+    setup: an atom or a buffer, and bytes to add. copies: to the memory of a slot. results: from there. blocks: of rows,
+    each with a frame of its own and an equal part of what is in memory; `apart`: bytes of the part of a slot, where it
+    is not that of the whole over their number.
     """
 
-    def __init__(self, memory: Memory, body: Plan):
-        self.memory = memory
+    def __init__(self, memory: Memory, body: Plan, blocks: int = 1):
+        self.memory, self.blocks = memory, blocks
+        self.apart: dict[Key, int] = {}
         self.parts = [Part(body, {})]
         self.runs = 0
         self.predicate: Key | None = None
@@ -115,7 +118,7 @@ class Stage:
             if carries.outputs.isdisjoint(ring.slots):
                 continue
             places = [last[s[1] - carries.first] if s[0] == "input" else None for s in ring.slots]
-            size = bytes_of(next(v for v in places if v is not None))
+            size = self.part(next(v for v in places if v is not None))
             if runs is None and len(places) > 2:
                 places = [None] * len(places)
             found = [(self.buffer(size) if v is None else v, 0) for v in places]
@@ -151,16 +154,23 @@ class Stage:
         def slot(key: Key) -> int:
             return self.slot((*key, number) if key[0] == "constant" else names.get(key, key)) // 8
 
-        return [item.thunk(slots_of(plan, slot), address) for item in plan.items]
+        place = slots_of(plan, slot)
+        thunks = [item.thunk(place, address) for item in plan.items]
+        # A block is one thread's.
+        return thunks if self.blocks == 1 else [thunk._replace(grain=thunk.extent) for thunk in thunks]
+
+    def part(self, v: Any) -> int:
+        """Bytes of a carry that are a block's."""
+        return bytes_of(v) // self.blocks
 
     def words(self, address: Address) -> list[int]:
         """The record. `size`, from then on: bytes of the frame."""
         thunks = [self.thunks(number, address) for number in range(len(self.parts))]
         slot = self.slot
-        copies = [(slot(key), *self.memory.source(a), bytes_of(a)) for key, a in self.copies]
+        copies = [(slot(key), *self.memory.source(a), self.part(a)) for key, a in self.copies]
         moves = [(slot(a), slot(b)) for a, b in self.moves]
-        last = [(slot(key), self.memory.source(v)[0]) for key, v in self.last]
-        results = [(slot(key), self.memory.source(v)[0], bytes_of(v)) for key, v in self.results]
+        last = [(slot(key), self.memory.source(v)[0], self.part(v)) for key, v in self.last]
+        results = [(slot(key), self.memory.source(v)[0], self.part(v)) for key, v in self.results]
         predicate = 0 if self.predicate is None else slot(self.predicate)
         operands = 8 * len(self.slots)
         at = operands + 8 * max(map(gathered, thunks))
@@ -170,7 +180,7 @@ class Stage:
             buffers.append(at)
             at += size
         arena = buffers[-1]
-        self.size = arena + max(part.plan.arena_bytes for part in self.parts)
+        self.size = -(-(arena + max(part.plan.arena_bytes for part in self.parts)) // ALIGN) * ALIGN
         setup = []
         for key, number in self.slots.items():
             source = self.address_of(key, buffers, arena)
@@ -198,20 +208,23 @@ class Stage:
         sequences = layout.STAGE_SEQUENCE, layout.STAGE_CONDITION
         for offset, part, made in zip(sequences, self.parts, thunks, strict=False):
             fields[offset] = layout.STAGE_BYTES + 8 * len(behind)
-            behind += sequence(made, 0, operands, part.plan.start, True)
+            behind += sequence(made, 0, operands, part.plan.start, self.blocks == 1)
         return [fields.get(offset, 0) for offset in range(0, layout.STAGE_BYTES, 8)] + behind
 
-    def address_of(self, key: Key, buffers: Sequence[int], arena: int) -> tuple[int, int] | None:
-        """What a slot points to before the first run, as `Memory.source`; None: nothing."""
+    def address_of(self, key: Key, buffers: Sequence[int], arena: int) -> tuple[int, int, int] | None:
+        """What a slot points to before the first run, as `Memory.source`, and how far blocks are apart; or nothing."""
         if key in self.setup:
             a, offset = self.setup[key]
-            return (0, buffers[a.number]) if type(a) is Buffer else self.memory.source(a, offset)
+            if type(a) is Buffer:
+                return 0, buffers[a.number], self.size
+            apart = 0 if self.blocks == 1 or type(a) is Literal else self.apart.get(key, self.part(a))
+            return *self.memory.source(a, offset), apart
         if key[0] == "arena":
-            return 0, arena + key[1]
+            return 0, arena + key[1], self.size
         if key[0] == "constant":
             _, number, part = key
             plan = self.parts[part].plan
-            return -1, self.memory.constant((plan, number), plan.constants[number])
+            return -1, self.memory.constant((plan, number), plan.constants[number]), 0
         return None
 
     def cost(self, alone: bool = False) -> float:
@@ -232,7 +245,7 @@ def item_of(
 ) -> Item:
     """The item that runs stages; `words(address)`: its dims."""
     words(lambda code: 0)  # finds all operands, and how large frames are
-    memory.frame.length = max(-(-stage.size // 8) for stage in stages)
+    memory.frame.length = max(stage.blocks * stage.size // 8 for stage in stages)
     writes = [v for v in e.outputs if v.type.size]
     reads = [a for a in memory.operands if a not in {*writes, memory.frame}]
 

@@ -207,7 +207,10 @@ def show(kernel: Kernel) -> str:
     names: dict[int, str] = {id(kernel.begin): "begin", id(kernel.end): "end"}
 
     def name(v: Value) -> str:
-        return names.setdefault(id(v), f"%{len(names) - 2}")
+        found = names.get(id(v))
+        if found is None:
+            found = names[id(v)] = f"%{len(names) - 2}"
+        return found
 
     buffers = ", ".join(f"{b.name}:{b.type} {b.mode}" for b in kernel.buffers)
     lines = [f"({buffers}; {kernel.dims} dims)"]
@@ -215,13 +218,14 @@ def show(kernel: Kernel) -> str:
 
     def put(block: Block, indent: str) -> None:
         for s in block.statements:
-            put_statement(s, indent)
+            if type(s) is Value:  # nearly all are
+                lines.append(f"{indent}{name(s)} = {_expression(s, name)}")
+            else:
+                put_statement(s, indent)
 
     def put_statement(s: Any, indent: str) -> None:
         say = lambda text: lines.append(indent + text)  # noqa: E731
-        if isinstance(s, Value):
-            say(f"{name(s)} = {_expression(s, name)}")
-        elif isinstance(s, Store):
+        if isinstance(s, Store):
             mask = "" if s.mask is None else f" if {name(s.mask)}"
             say(f"store {s.buffer.name}[{name(s.index)}] = {name(s.value)}{mask}")
         elif isinstance(s, Loop):
@@ -268,4 +272,4 @@ def _expression(v: Value, name: Any) -> str:
     if v.op == "read":
         return f"read {'acc' if isinstance(v.payload, Accumulator) else 'var'}{v.payload.number}"
     type = f":{v.type}" if v.op in ("cast", "bits") else ""
-    return f"{v.op} {' '.join(name(a) for a in v.args)}{type}"
+    return f"{v.op} {' '.join([name(a) for a in v.args])}{type}"

@@ -35,6 +35,8 @@ class Builder(Trace):
         self.with_sites = sites
         self.records: list[tuple[Call, list[Atom], list[Var], int]] = []
         self.sites: list[Site | None] = []
+        self.makers: dict[Any, tuple[Call, Sequence[Any], int]] = {}  # of those records that were asked for
+        self.indexed = 0
         self.captured: dict[Any, tuple[Var, Any, Any]] = {}  # what stands for a value, the value, the object
         self.snapshots: dict[int, tuple[Any, np.ndarray]] = {}
 
@@ -53,6 +55,13 @@ class Builder(Trace):
         if call.single:
             return Tracer(self, call.out_sigs[0], outs[0])
         return tuple([Tracer(self, s, v) for s, v in zip(call.out_sigs, outs, strict=True)])
+
+    def origin_of(self, value: Any) -> tuple[Call, Sequence[Any], int] | None:
+        for call, atoms, outs, _ in self.records[self.indexed :]:
+            for k, v in enumerate(outs):
+                self.makers[v] = call, atoms, k
+        self.indexed = len(self.records)
+        return self.makers.get(value)
 
     def atom(self, x: Any) -> Atom:
         """The operand that stands for `x` here: a variable of this program, a captured value, or a literal."""
@@ -103,11 +112,14 @@ class Builder(Trace):
         )
 
 
+_SMALL = 1 << 16  # up to so many bytes two copies cost less than what looks at them in place
+
+
 def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays of one type hold the same bits (NaN equals itself, 0.0 differs from -0.0)."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    if a.flags.c_contiguous and b.flags.c_contiguous:
+    if a.nbytes > _SMALL and a.flags.c_contiguous and b.flags.c_contiguous:
         return a.size == 0 or bool((a.reshape(-1).view(np.uint8) == b.reshape(-1).view(np.uint8)).all())
     return a.tobytes() == b.tobytes()
 

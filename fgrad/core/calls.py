@@ -15,6 +15,7 @@ from typing import Any
 from .effects import NONE
 from .ir import Eqn, Jaxpr, Var
 from .primitive import Primitive
+from .sizes import Sizes, pattern, resizable, resized, resized_type
 from .types import WEAK, Signature, aval_of
 
 LIMIT = 1024
@@ -33,6 +34,7 @@ class Call:
         "derived",
         "effects",
         "inexact",
+        "model",
         "name",
         "out_sigs",
         "params",
@@ -40,6 +42,7 @@ class Call:
         "rules",
         "sigs",
         "single",
+        "sizes",
     )
 
     def __init__(
@@ -63,11 +66,14 @@ class Call:
         self.params = params or {}
         self.rules: dict[int, Any] = {}
         self.derived: dict[Any, Any] = {}
+        # The same operation at other sizes, of which this is a copy, and these sizes with what they are here.
+        self.model: Call | None = None
+        self.sizes: Sizes = {}
         self._jaxpr = jaxpr
         self._run = run
-        self.effects = (
-            primitive.effects(*map(aval_of, sigs), **self.params) if primitive else jaxpr.effects if jaxpr else NONE
-        )
+        self.effects = NONE if jaxpr is None else jaxpr.effects
+        if primitive is not None and not primitive.pure:
+            self.effects = primitive.effects(*map(aval_of, sigs), **self.params)
 
     @property
     def jaxpr(self) -> Jaxpr:
@@ -89,6 +95,15 @@ class Call:
                 self._run = renderer.render(self)
         return self._run
 
+    def resized(self, sizes: Sizes, run: Callable[..., Any] | None = None) -> Call | None:
+        """The same operation at other sizes, if its program may be resized; `run`: its NumPy function."""
+        if self.jaxpr.consts or not resizable(self.jaxpr):
+            return None
+        sigs, outs = ([resized_type(s, sizes) for s in given] for given in (self.sigs, self.out_sigs))
+        made = Call(self.name, sigs, outs, jaxpr=resized(self.jaxpr, sizes), run=run, single=self.single)
+        made.model, made.sizes = self, sizes
+        return made
+
     def __repr__(self) -> str:
         return f"Call({self.name}: {', '.join(map(repr, self.sigs))})"
 
@@ -97,14 +112,28 @@ class Function:
     """A function of the user's surface that is recorded as one Call.
 
     `expand(*operands, *statics, **statics)` states it in strict equations. The first `arity` positional arguments are
-    operands (all of them where `arity` is None); everything behind, and every keyword, is static and must be hashable.
+    operands (all of them where `arity` is None); everything behind, and every keyword, is static and must be hashable,
+    or goes to `full`, NumPy's function with all its arguments.
+    `resizes`: of the operands' sizes `expand` asks only whether they are 0, 1 or equal, so it is called once for each
+    pattern of sizes.
     """
 
-    def __init__(self, expand: Callable[..., Any], run: Callable[..., Any] | None, arity: int | None, name: str):
+    def __init__(
+        self,
+        expand: Callable[..., Any],
+        run: Callable[..., Any] | None,
+        arity: int | None,
+        name: str,
+        full: Callable[..., Any] | None = None,
+        resizes: bool = False,
+    ):
         self.expand = expand
         self.numpy = run
+        self.full = full
         self.arity = arity
         self.calls: dict[Any, Call] = {}
+        self.resizes = resizes
+        self.models: dict[Any, tuple[Call, tuple[int, ...]]] = {}  # by pattern: one call, and its sizes
         self.__name__ = self.__qualname__ = name
         self.__doc__ = expand.__doc__
         self.__wrapped__ = expand
@@ -118,13 +147,34 @@ class Function:
         found = self.calls.get(key)
         if found is None:
             found = self._make(sigs, statics, named)
-            if len(self.calls) >= LIMIT:
-                for old in list(self.calls)[: LIMIT // 2]:
-                    self.calls.pop(old, None)
+            _limit(self.calls)
             self.calls[key] = found
         return found
 
     def _make(self, sigs: tuple[Signature, ...], statics: tuple[Any, ...], named: dict[str, Any]) -> Call:
+        numpy = self.numpy
+        run: Callable[..., Any] | None = None
+        if numpy is not None:
+            run = (lambda *xs: numpy(*xs, *statics, **named)) if statics or named else numpy
+        key, sizes = pattern(sigs) if self.resizes else (None, ())
+        if not sizes:
+            return self._trace(sigs, statics, named, run)
+        key = (key, statics, tuple(named.items()))
+        known = self.models.get(key)
+        made = None if known is None else known[0].resized(dict(zip(known[1], sizes, strict=True)), run)
+        if made is None:
+            made = self._trace(sigs, statics, named, run)
+            _limit(self.models)
+            self.models[key] = made, sizes
+        return made
+
+    def _trace(
+        self,
+        sigs: tuple[Signature, ...],
+        statics: tuple[Any, ...],
+        named: dict[str, Any],
+        run: Callable[..., Any] | None,
+    ) -> Call:
         single = True
 
         def expanded(*xs: Any) -> Sequence[Any]:
@@ -134,13 +184,16 @@ class Function:
             return [out] if single else out
 
         jaxpr, out_sigs = renderer.trace(expanded, sigs)
-        numpy = self.numpy
-        run: Callable[..., Any] | None = None
-        if numpy is not None:
-            run = (lambda *xs: numpy(*xs, *statics, **named)) if statics or named else numpy
-            if single and out_sigs[0] in WEAK:
-                run = _then(run, out_sigs[0])
+        if run is not None and single and out_sigs[0] in WEAK:
+            run = _then(run, out_sigs[0])
         return Call(self.__name__, sigs, out_sigs, jaxpr=jaxpr, run=run, single=single)
+
+
+def _limit(table: dict[Any, Any]) -> None:
+    """Make room in a table for one more."""
+    if len(table) >= LIMIT:
+        for old in list(table)[: LIMIT // 2]:
+            table.pop(old, None)
 
 
 def _then(run: Callable[..., Any], scalar: Any) -> Callable[..., Any]:

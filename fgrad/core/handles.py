@@ -93,9 +93,9 @@ class _Local(Trace):
                     foreign = True
             values.append(x)
         out = apply(call, values)
-        if foreign:
-            return out
-        return local(out) if call.single else tuple([local(y) for y in out])
+        if call.single:
+            return out if foreign and type(out) is not Tracer else local(out)
+        return tuple([y if foreign and type(y) is not Tracer else local(y) for y in out])
 
     def overwrite(self, call: Call, x: Tracer, rest: Sequence[Any]) -> bool:
         values = [r.value if type(r) is Tracer and r.owner is self else r for r in rest]
@@ -120,6 +120,11 @@ def local(x: Any) -> Any:
     return Tracer(LOCAL, signature(x), x, trace)
 
 
+def untouched(x: Any) -> Any:
+    """A result of an operation that does not depend on what the innermost trace traces; it may be written there."""
+    return local(fresh(x)) if type(x) is Tracer else x
+
+
 def settled(x: Tracer) -> Any:
     """A tracer as a transformation takes it in or gives it out: no stale view; the value of a local array."""
     if x.owner is STALE:
@@ -132,9 +137,6 @@ def fresh(x: Tracer) -> Tracer:
     if x.owner is STALE:
         x.owner.revive(x)
     return Tracer(x.owner, x.sig, x.value, x.slot)
-
-
-writable = fresh  # as a name for what a loop does to its carries: the handle that a body gets may be written
 
 
 def copied(x: Tracer) -> Tracer:
@@ -165,11 +167,20 @@ def home(x: Tracer) -> Any:
 
 def view(parent: Tracer, out: Any, call: Call, operands: Sequence[Any]) -> Any:
     """`out`, the result of call(parent, *operands), as a view: it changes with the parent."""
-    if type(out) is not Tracer and parent.owner is LOCAL:
+    if type(out) is not Tracer:
+        if parent.owner is not LOCAL:
+            return out
         out = Tracer(LOCAL, call.out_sigs[0], out, parent.slot)  # of no axes
-    if type(out) is Tracer:
-        out.origin = (parent, call, operands)
+    out.origin = (parent, call, operands)
+    if parent.origin is WRITTEN or type(parent.origin) is tuple:
         _attach(out)
+    elif parent.views is None:
+        parent.views = [ref(out)]
+    else:
+        views = parent.views
+        views.append(ref(out))
+        if not len(views) & 15:
+            tidy(views)
     return out
 
 
@@ -181,14 +192,18 @@ def _attach(out: Tracer) -> None:
     value = out.value
     if root.origin is WRITTEN and type(value) is np.ndarray and value.base is not None and value.size < root.size:
         out.value = value.copy()  # what a tape saves of it shall not keep the root's memory from being written
-    views = root.views
-    if views is None:
+    if root.views is None:
         root.views = [ref(out)]
     else:
-        views.append(ref(out))
-        count = len(views)
-        if not count & (count - 1):  # dead ones are dropped at each power of two
-            views[:] = [r for r in views if r() is not None]
+        root.views.append(ref(out))
+        tidy(root.views)
+
+
+def tidy(views: list[Any]) -> None:
+    """Drop references to dead views, each time their number has reached a power of two."""
+    count = len(views)
+    if count > 15 and not count & (count - 1):
+        views[:] = [r for r in views if r() is not None]
 
 
 def live_views(x: Tracer) -> list[Tracer]:

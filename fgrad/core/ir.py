@@ -74,7 +74,8 @@ class Eqn:
     @property
     def effects(self) -> Effects:
         """Effects of this equation."""
-        return self.primitive.effects(*[a.type for a in self.inputs], **self.params)
+        p = self.primitive
+        return NONE if p.pure else p.effects(*[a.type for a in self.inputs], **self.params)
 
 
 class Jaxpr:
@@ -108,7 +109,7 @@ class Jaxpr:
     @cached_property
     def effects(self) -> Effects:
         """Union of the effects of the equations."""
-        return NONE.union(*[e.effects for e in self.eqns]) if self.eqns else NONE
+        return NONE.union(*[e.effects for e in self.eqns if not e.primitive.pure])
 
     def closed(self) -> Jaxpr:
         """The same program with its consts turned into ordinary leading inputs."""

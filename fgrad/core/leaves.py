@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import LeafError, message
-from .handles import LOCAL, fresh, settled
+from .handles import LOCAL, settled, untouched
 from .trace import Tracer, peek, state
 from .tree import path_of
 from .types import canonical
@@ -47,15 +47,15 @@ class ShapeDtypeStruct:
         return f"ShapeDtypeStruct(shape={self.shape}, dtype={self.dtype.name})"
 
 
-def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0, local: bool = False) -> list[Any]:
+def checked(leaves: Sequence[Any], treedef: Any, what: str, skip: int = 0, settling: bool = True) -> list[Any]:
     """Leaves as tracers, native arrays or Python scalars; `LeafError` names the path of what is none of these.
 
-    `local`: arrays that belong to no trace stay tracers, so that results will be such arrays too.
+    Unless `settling`, arrays that belong to no trace stay tracers, so that results will be such arrays too.
     """
     out = []
     for i, x in enumerate(leaves):
         if type(x) is Tracer:
-            out.append(x if local and x.owner is LOCAL else settled(x))
+            out.append(settled(x) if settling or x.owner is not LOCAL else x)
             continue
         try:
             out.append(canonical(x))
@@ -103,7 +103,7 @@ class Own:
             self.seen.add(id(x))
             return x
         if type(x) is Tracer:
-            return fresh(x)
+            return untouched(x)
         if isinstance(x, np.generic):
             return x
         return np.asarray(x)[()]

@@ -83,6 +83,15 @@ class Primitive:
     moves: bool = False
     # Whether it holds programs: see Region.
     region: bool = False
+    # Whether it has no effects, whatever the types and params: its class leaves `effects` as it is.
+    pure: bool = True
+    # Params that are shapes, where an equation and what its rules make of it ask of sizes only whether they are 0, 1 or
+    # equal: see `sizes`. None: they ask more.
+    shapes: tuple[str, ...] | None = None
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        cls.pure = cls.effects is Primitive.effects
 
     def __init__(self, name: str):
         self.name = name
@@ -107,6 +116,10 @@ class Primitive:
     def effects(self, *types: ShapedArray, **params: Any) -> Effects:
         """What an equation does beside computing its outputs."""
         return NONE
+
+    def resizes(self, *types: ShapedArray, **params: Any) -> bool:
+        """Whether `shapes` says how an equation on these types is at other sizes."""
+        return self.shapes is not None
 
     def run(self, *arrays: Any, **params: Any) -> tuple[Any, ...]:
         """The outputs by NumPy: the oracle for everything else."""

@@ -12,15 +12,22 @@ from .trace import STATIC, Tracer, apply, concrete, signature, state
 from .types import canonical, signature_of, typed
 
 
-def surface(*, run: Callable[..., Any] | None = None, arity: int | None = 1) -> Callable[..., Any]:
+def surface(
+    *,
+    run: Callable[..., Any] | None = None,
+    arity: int | None = 1,
+    full: Callable[..., Any] | None = None,
+    resizes: bool = False,
+) -> Callable[..., Any]:
     """Decorator: make a surface function of its expansion.
 
     `run` is NumPy's function with the same call; without it the rendered expansion runs. The result is a plain Python
-    function: outside any trace one test per operand and then NumPy.
+    function: outside any trace one test per operand and then NumPy. `full` is NumPy's function that hands itself over
+    where an operand is traced: it takes calls with more than operands (out, where, dtype). `resizes`: see `Function`.
     """
 
     def decorate(expand: Callable[..., Any]) -> Any:
-        function = Function(expand, run, arity, expand.__name__)
+        function = Function(expand, run, arity, expand.__name__, full, resizes)
         face: Any = _FACES.get(arity, _general)(function)
         face.__name__ = face.__qualname__ = expand.__name__
         face.__doc__ = expand.__doc__
@@ -34,6 +41,8 @@ def surface(*, run: Callable[..., Any] | None = None, arity: int | None = 1) -> 
 
 def run_untraced(function: Function, xs: Sequence[Any], statics: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """The function on concrete operands: NumPy's own, or the rendered expansion."""
+    if function.full is not None and (statics or named):
+        return function.full(*xs, *statics, **named)
     if function.numpy is not None:
         return function.numpy(*xs, *statics, **named)
     xs = [canonical(x) for x in xs]
@@ -41,14 +50,18 @@ def run_untraced(function: Function, xs: Sequence[Any], statics: tuple[Any, ...]
 
 
 def _unary(function: Function) -> Callable[..., Any]:
-    calls = function.calls
+    calls, full = function.calls, function.full
 
     def face(x: Any, *statics: Any, **named: Any) -> Any:
         if type(x) is not Tracer:
             return run_untraced(function, (x,), statics, named)
         if named:
+            if full is not None:
+                return full(x, *statics, **named)
             call = function.call((x.sig,), _hashable(statics), _hashable(named))
         elif statics:
+            if full is not None:
+                return full(x, *statics)
             try:
                 found = calls.get(((x.sig,), statics))
             except TypeError:
@@ -78,6 +91,8 @@ def _binary(function: Function) -> Callable[..., Any]:
             if out is NotImplemented:
                 signature_of(y if type(x) is Tracer else x)  # raises
             return out
+        if function.full is not None:
+            return function.full(x, y, *statics, **named)
         xs = tuple([v if type(v) is Tracer else canonical(v) for v in (x, y)])
         return apply(function.call((signature(xs[0]), signature(xs[1])), _hashable(statics), _hashable(named)), xs)
 

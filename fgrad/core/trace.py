@@ -86,6 +86,10 @@ class Trace:
         """Let `x`, of this trace, stand for call(x, *rest), written into its memory; False where that cannot be."""
         return False
 
+    def origin_of(self, value: Any) -> tuple[Call, Sequence[Any], int] | None:
+        """The call, its operands and the number of its result that gave what this trace computes with, if it knows."""
+        return None
+
     def revive(self, x: Tracer) -> Trace:
         """The trace of a tracer whose owner is done: it is dead, or a view that has to be read again."""
         raise leaked(x)
@@ -266,6 +270,39 @@ def concrete(x: Tracer, what: str, do: str) -> Any:
     return value
 
 
+_STEPS = 64
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are surely equal: bit for bit, or results of the same few operations on such values."""
+    pairs: list[tuple[Any, Any, Trace | None]] = [(a, b, None)]
+    for _ in range(_STEPS):
+        if not pairs:
+            return True
+        x, y, trace = pairs.pop()
+        if x is y:
+            continue
+        if type(x) is not type(y):
+            return False
+        if type(x) is Tracer:
+            if x.owner is not y.owner or x.owner.done:
+                return False
+            pairs.append((x.value, y.value, x.owner))
+        elif type(x) is Literal:
+            pairs.append((np.asarray(x.value), np.asarray(y.value), None))
+        elif isinstance(x, np.ndarray):
+            if x.shape != y.shape or x.dtype != y.dtype or x.tobytes() != y.tobytes():
+                return False
+        else:
+            origin, other = (None, None) if trace is None else (trace.origin_of(x), trace.origin_of(y))
+            if origin is None or other is None or origin[0] is not other[0] or origin[2] != other[2]:
+                return False
+            if origin[0].effects & STAGED:
+                return False
+            pairs.extend([(v, w, trace) for v, w in zip(origin[1], other[1], strict=True)])
+    return False
+
+
 def _independent(x: Tracer, what: str, do: str) -> Any:
     """The value behind a tracer that may leave its trace; `ConcretizationError` where there is none."""
     value = x.owner.independent(x)
@@ -333,15 +370,13 @@ def apply(call: Call, xs: Sequence[Any]) -> Any:
     return top.apply(call, xs)
 
 
-def apply_first(call: Call, x: Tracer, y: Any) -> Any:
-    """`apply` to two operands of which only the first is traced."""
-    trace = x.owner
-    if trace.done:
-        trace = trace.revive(x)
+def apply_staged(call: Call, xs: Sequence[Any]) -> Any:
+    """As `apply`, but a program that is being built makes arrays of known numbers itself, instead of capturing them."""
     builder = state.builder
-    if builder is not None and builder.level > trace.level:
-        trace = builder
-    return trace.apply2(call, x, y)
+    if builder is None or not any([aval_of(s).shape for s in call.out_sigs]):
+        return apply(call, xs)
+    known = not any([type(x) is Tracer or aval_of(s).shape for x, s in zip(xs, call.sigs, strict=True)])
+    return builder.apply(call, xs) if known else apply(call, xs)
 
 
 def apply_equation(e: Eqn, xs: Sequence[Any]) -> Any:

@@ -70,7 +70,7 @@ def check_function(fun: Any, what: str) -> None:
 def flattened(x: Any, what: str) -> tuple[list[Any], tree.Structure]:
     """Checked leaves of an argument, called `what` in errors, and its structure."""
     leaves, structure = tree.flatten(x)
-    return checked(leaves, structure, what, local=True), structure
+    return checked(leaves, structure, what, settling=False), structure
 
 
 def body_of(fun: Callable[..., Any], title: str, structure: tree.Structure, sigs: Sequence[Signature]) -> Body:

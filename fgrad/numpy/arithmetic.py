@@ -12,10 +12,9 @@ from ..core.errors import DtypeError, message
 from ..core.primitive import registry as p
 from ..core.surface import surface
 from ..core.trace import Tracer, concrete
-from .methods import method
 from .promote import broadcast, broadcast_shapes, cast, float_dtype
 from .support import axis_of, inexact, is_traced, strict, traced, where_call
-from .ufuncs import ROUTES, absolute, arctan2, floor_divide, remainder
+from .ufuncs import ROUTES, absolute, arctan2, conjugate, floor_divide, remainder
 from .views import viewing
 
 
@@ -108,11 +107,14 @@ def imag(val: Any) -> Any:
     >>> fnp.imag(np.array([1 + 2j]))
     array([2.])
     """
-    return _imag_view(val) if val.dtype.kind == "c" else _imag(val)
+    part = _imag_view(val)
+    if type(part) is np.ndarray and val.dtype.kind != "c":
+        part.flags.writeable = False  # as NumPy's is: it is no part of the array
+    return part
 
 
 _real_view = viewing(_real, lambda x, out: ("real",) if x.dtype.kind == "c" else ("index", ()))
-_imag_view = viewing(_imag, lambda x, out: ("imag",))
+_imag_view = viewing(_imag, lambda x, out: ("imag",) if x.dtype.kind == "c" else None)
 
 
 @traced(np.angle)
@@ -356,10 +358,12 @@ Tracer.__rdivmod__ = _swapped_divmod  # type: ignore[attr-defined]
 Tracer.__round__ = _builtin_round  # type: ignore[attr-defined]
 
 
-method("conj")(ROUTES[np.conjugate])
+def _conjugate(self: Any) -> Any:
+    """The complex conjugate; of real numbers the array itself."""
+    return conjugate(self) if self.dtype.kind == "c" else self
 
 
-method("conjugate")(ROUTES[np.conjugate])
+Tracer.conj = Tracer.conjugate = _conjugate  # type: ignore[attr-defined]
 
 __all__ = [
     "angle", "around", "divmod", "fix", "frexp", "i0", "imag", "iscomplex", "isneginf", "isposinf", "isreal",

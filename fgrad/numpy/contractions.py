@@ -19,7 +19,7 @@ from ..core.surface import surface
 from ..core.trace import Tracer
 from .methods import routes
 from .promote import cast, result_dtype
-from .support import is_traced, strict
+from .support import is_traced, received, strict
 
 Labels = Sequence[Hashable]
 
@@ -77,7 +77,7 @@ def einsum(*operands: Any, optimize: Any = True, dtype: Any = None, out: Any = N
     >>> einsum("ij,j->i", np.eye(2), np.array([3.0, 4.0]))
     array([3., 4.])
     """
-    if not is_traced(list(operands)):
+    if not is_traced([*operands, out]):
         return np.einsum(*operands, optimize=optimize, dtype=dtype, out=out, **kwargs)
     if isinstance(operands[0], str):
         subscripts, arrays = operands[0].replace(" ", ""), operands[1:]
@@ -85,7 +85,7 @@ def einsum(*operands: Any, optimize: Any = True, dtype: Any = None, out: Any = N
         subscripts, arrays = _interleaved(operands)
     if dtype is not None:
         arrays = tuple([x.astype(dtype) if type(x) is Tracer else np.asarray(x, dtype) for x in arrays])
-    return _einsum(*arrays, subscripts=subscripts, optimize=_static_path(optimize))
+    return received(out, _einsum(*arrays, subscripts=subscripts, optimize=_static_path(optimize)), "einsum")
 
 
 def _static_path(optimize: Any) -> Any:
@@ -208,13 +208,13 @@ def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Any:
     >>> multi_dot([np.ones((2, 3)), np.ones((3, 4)), np.ones(4)])
     array([12., 12.])
     """
-    if not is_traced(list(arrays)):
+    if not is_traced([*arrays, out]):
         return np.linalg.multi_dot(arrays, out=out)
     if len(arrays) < 2:
         raise ShapeError(
             message("multi_dot needs at least two arrays", got=len(arrays), do="pass a sequence of matrices")
         )
-    return _multi_dot(*arrays)
+    return received(out, _multi_dot(*arrays), "multi_dot")
 
 
 @surface(arity=None)

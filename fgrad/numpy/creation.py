@@ -18,7 +18,7 @@ from ..core.surface import surface
 from ..core.trace import Tracer, stage
 from . import shapes as s
 from .methods import LIKE
-from .promote import broadcast, cast, result_dtype
+from .promote import broadcast, cast, is_weak, result_dtype
 from .support import is_traced, shape_of, stacked, strict, traced
 from .ufuncs import divide, multiply, subtract
 
@@ -59,7 +59,8 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, order: str = "K", castin
     >>> fnp.astype(np.array([1.5, 2.5]), int)
     array([1, 2])
     """
-    return _astype(x, np.dtype(dtype))
+    dtype = np.dtype(dtype)
+    return x if not copy and x.dtype == dtype and not is_weak(x) else _astype(x, dtype)
 
 
 def array(object: Any, dtype: Any = None, copy: bool = True, order: str = "K", ndmin: int = 0) -> Any:

@@ -20,9 +20,16 @@ from .promote import is_weak
 from .running import cumsum
 from .sorting import sort
 from .support import is_traced, where_call
-from .writing import RANK, Selection, assign, in_place, put_at, set_item, store
+from .writing import RANK, Selection, assign, in_place, masked_part, put_at, set_item, store, unknown_masks
 
 # ------------------------------------------------------------------------------------------------ operators of tracers
+
+
+def _select(x: Tracer, index: Any) -> Selection | None:
+    """x[index] where the index has a mask that is not known; None for other indices."""
+    part = masked_part(x, index)
+    return None if part is None else Selection(part[1], copied(part[0]), part[2])
+
 
 _SIGNS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@",
@@ -32,7 +39,7 @@ for _name, _sign in _SIGNS.items():
     setattr(Tracer, f"__i{_name}__", in_place(getattr(Tracer, f"__{_name}__"), _sign))
 Tracer.__setitem__ = set_item  # type: ignore[attr-defined]
 Tracer._receive = store  # type: ignore[attr-defined]
-masks.select = lambda x, mask: Selection(mask, copied(x))
+masks.select = _select
 
 _UFUNCS = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "floordiv": np.floor_divide,
@@ -92,6 +99,31 @@ def _put(self: Tracer, indices: Any, values: Any, mode: str = "raise") -> None:
 
 for _method in (_sort, _partition, _fill, _put):
     setattr(Tracer, _method.__name__[1:], _method)
+
+
+def _part(name: str) -> Any:
+    """The property that gives a part of a complex array, with which x.imag *= 2 works too."""
+    get = getattr(Tracer, name)
+    return property(get.fget, lambda self, value: set_item(get.fget(self), ..., value), doc=get.__doc__)
+
+
+Tracer.real, Tracer.imag = _part("real"), _part("imag")  # type: ignore[attr-defined]
+
+
+def _flat(self: Tracer) -> Any:
+    """All elements in one axis, to be read and written."""
+    flat = self.reshape(-1)  # type: ignore[attr-defined]
+    if type(flat.origin) is not tuple:
+        what = "x.flat is not possible on a view whose elements do not stand side by side"
+        raise MutationError(message(what, got=f"a view, {self.aval}", do="write x[index] = values, or read x.ravel()"))
+    return flat
+
+
+def _assign_flat(self: Tracer, values: Any) -> None:
+    put(self, np.arange(self.size), values)
+
+
+Tracer.flat = property(_flat, _assign_flat)  # type: ignore[attr-defined]
 
 
 # ------------------------------------------------------------------------------------------------- functions of indices
@@ -226,10 +258,11 @@ def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -
     if not _changed("copyto", dst, True, lambda: None):
         return
     src = operand(src)
-    fits = (
-        RANK[np.asarray(src).dtype.kind] <= RANK[dst.dtype.kind] if is_weak(src) and type(src) is not Tracer else None
-    )
-    if not (np.can_cast(src.dtype, dst.dtype, casting) if fits is None else fits):
+    if is_weak(src) and type(src) is not Tracer:
+        fits = casting == "unsafe" or RANK[np.asarray(src).dtype.kind] <= RANK[dst.dtype.kind]
+    else:
+        fits = np.can_cast(src.dtype, dst.dtype, casting)
+    if not fits:
         do = 'convert it with .astype, or set casting="unsafe"'
         raise DtypeError(message(f"np.copyto: the values do not fit an array of {dst.dtype}", got=src, do=do))
     if where is True:
@@ -242,7 +275,11 @@ def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -
 
 def _at(op: str, name: str) -> Callable[..., None]:
     def at(a: Any, indices: Any, b: Any) -> None:
-        if _changed(f"{name}.at", a, True, lambda: None):
+        if not _changed(f"{name}.at", a, True, lambda: None):
+            return
+        if unknown_masks(indices):  # they name no element twice
+            a[indices] = getattr(np, name)(a[indices], b)
+        else:
             put_at(a, indices, b, op, f"np.{name}.at")
 
     return at

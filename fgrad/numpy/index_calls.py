@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
 from ..core.calls import LIMIT, Call, Function
 from ..core.errors import DtypeError, OutOfBoundsError, message
-from ..core.handles import STALE, view
+from ..core.handles import STALE, WRITTEN, tidy, view
 from ..core.primitive import registry as p
-from ..core.trace import Tracer, apply, apply_first, peek, signature
+from ..core.trace import Tracer, apply, leaked, signature, state
 from ..core.types import aval_of, canonical
 from ..primitives.family import full, type_of
 from ..primitives.index import inside_bounds
@@ -176,7 +177,7 @@ def _write(
     x = cast(x, x.dtype)
     if path:
         return _through(x, path, operands, lambda y, rest: _write(y, u, *rest, pattern=pattern, op=op, mode=mode))
-    _check_update(x, u, op)
+    check_update(x, u, op)
     at = Layout(x.shape, pattern, operands)
     extra = len(u.shape) - len(at.shape)
     if extra > 0 and op == "set" and u.shape[:extra] == (1,) * extra:  # as in NumPy's assignment
@@ -246,7 +247,7 @@ def _checking(pattern: tuple[Any, ...]) -> str:
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
-def _check_update(x: Any, u: Any, op: str) -> None:
+def check_update(x: Any, u: Any, op: str) -> None:
     if _RANK[u.dtype.kind] > _RANK[x.dtype.kind] or (op == "divide" and x.dtype.kind in "biu"):
         what = f"{op}: an array of {x.dtype} cannot hold the result"
         raise DtypeError(message(what, got=f"an update of {u.dtype}", do="convert one of them with .astype"))
@@ -287,9 +288,9 @@ writes = _Writes(_write, None, None, "at")
 
 
 class _Masks:
-    """A slot for what x[mask] is where the mask is not known, which the module that can write such an x[mask] fills."""
+    """A slot for what x[index] is where a mask is not known (else None), which the module that can write such fills."""
 
-    select: Callable[[Tracer, Tracer], Any]
+    select: Callable[[Tracer, Any], Any]
 
 
 masks = _Masks()
@@ -297,24 +298,41 @@ masks = _Masks()
 
 def getitem(x: Tracer, index: Any) -> Any:
     """x[index] for a tracer."""
-    sig = x.sig
-    if x.owner is STALE:
+    trace = x.owner
+    if trace.done:
         return _getitem_through(x, index)
+    sig = x.sig
     cls = type(index)
-    if (cls is int or cls is slice) and type(sig) is not type and sig.shape:
+    if (cls is int or cls is slice) and type(sig) is not type and sig.shape:  # the common ones, without detours
         n = sig.shape[0]
+        pattern: Any = None
         if cls is int:
             if not -n <= index < n:
                 outside(index, 0, sig)
-            call, start = _head(sig, INT), index + n if index < 0 else index
-            out = apply_first(call, x, start)
-            return view(x, out, call, (start,)) if sig.ndim > 1 else out
-        start, stop, step = bounds(index, n)
-        if step == 1 and 0 < stop - start < n:
-            call = _head(sig, (stop - start, 1))
-            return view(x, apply_first(call, x, start), call, (start,))
-    if cls is Tracer and index.dtype == np.bool_ and peek(index) is None:
-        return masks.select(x, index)
+            pattern, start = INT, index + n if index < 0 else index
+        else:
+            start, stop, step = bounds(index, n)
+            if step == 1 and 0 < stop - start < n:
+                pattern = (stop - start, 1)
+        if pattern is not None:
+            call = _HEADS.get((sig, pattern)) or _head(sig, pattern)
+            builder = state.builder
+            if builder is not None and builder.level > trace.level:
+                trace = builder
+            out = trace.apply2(call, x, start)
+            if pattern is INT and sig.ndim == 1:
+                return out
+            if type(out) is not Tracer or x.views is None or type(x.origin) is tuple or x.origin is WRITTEN:
+                return view(x, out, call, (start,))
+            out.origin = (x, call, (start,))  # as `view` does it
+            x.views.append(ref(out))
+            if not len(x.views) & 15:
+                tidy(x.views)
+            return out
+    if cls is Tracer or (cls is tuple and Tracer in map(type, index)):
+        selected = masks.select(x, index)
+        if selected is not None:
+            return selected
     pattern, operands, dynamic = parse(aval_of(sig), index)
     return _get(x, (pattern, "raise" if dynamic else "promise"), operands, index)
 
@@ -334,6 +352,8 @@ def _is_array(out: Any, index: Any) -> bool:
 
 def _getitem_through(x: Tracer, index: Any) -> Any:
     """x[index] of a stale view: read from its base, so that x need not be read whole."""
+    if x.owner is not STALE:
+        raise leaked(x)
     pattern, operands, _ = parse(x.aval, index)
     basic = not any([type(item) is bool for item in pattern]) and not any([np.ndim(i) for i in operands])
     root, way = root_of(x)
@@ -349,14 +369,11 @@ def _getitem_through(x: Tracer, index: Any) -> Any:
 
 
 def _head(sig: Any, pattern: Any) -> Call:
-    """The Call of x[i] (pattern INT) or x[a:b] (its length and step)."""
-    key = (sig, pattern)
-    found = _HEADS.get(key)
-    if found is None:
-        if len(_HEADS) >= LIMIT:
-            _HEADS.clear()
-        found = _HEADS[key] = reads.call((sig, int), ((pattern,), "promise"), {})
-    return found
+    """The Call of x[i] (pattern INT) or x[a:b] (its length and step), and keep it."""
+    if len(_HEADS) >= LIMIT:
+        _HEADS.clear()
+    call = _HEADS[sig, pattern] = reads.call((sig, int), ((pattern,), "promise"), {})
+    return call
 
 
 _HEADS: dict[Any, Call] = {}

@@ -16,7 +16,7 @@ from ..primitives.family import type_of
 from .index_calls import getitem, read
 from .methods import method, routes
 from .promote import broadcast, broadcast_shapes, cast
-from .support import axis_of, is_traced, stacked, strict
+from .support import axis_of, is_traced, received, stacked, strict
 
 _INT = np.dtype(np.int64)
 
@@ -72,7 +72,8 @@ def take(
     if axis is None:
         a, axis = a.reshape(-1), 0
     axis = axis_of("take", axis, a.ndim)
-    return _owned(read(a, (slice(None),) * axis + (indices,), "clamp" if mode == "clip" else mode, fill_value), a)
+    found = read(a, (slice(None),) * axis + (indices,), "clamp" if mode == "clip" else mode, fill_value)
+    return received(out, _owned(found, a), "take")
 
 
 def as_array(x: Any) -> Any:
@@ -133,7 +134,15 @@ def along(name: str, arr: Any, indices: Any, axis: int | None) -> tuple[Any, tup
     return arr, tuple(indices if a == axis else lines[a] for a in range(arr.ndim))
 
 
-def compress(condition: Any, a: Any, axis: int | None = None, *, size: int | None = None, fill_value: Any = 0) -> Any:
+def compress(
+    condition: Any,
+    a: Any,
+    axis: int | None = None,
+    out: Any = None,
+    *,
+    size: int | None = None,
+    fill_value: Any = 0,
+) -> Any:
     """numpy.compress: the parts of `a` along `axis` (None: of the flattened array) where `condition` holds.
 
     Under jit a traced condition needs `size`, the length of the result, which is cut or filled up with `fill_value`.
@@ -150,12 +159,13 @@ def compress(condition: Any, a: Any, axis: int | None = None, *, size: int | Non
         a, axis = a.reshape(-1), 0
     axis = axis_of("compress", axis, a.ndim)
     where = flatnonzero(condition, size=size, fill_value=a.shape[axis])
-    return take(a, where, axis, mode="raise" if size is None else "fill", fill_value=fill_value)
+    found = take(a, where, axis, mode="raise" if size is None else "fill", fill_value=fill_value)
+    return received(out, found, "compress")
 
 
-def _compress_method(self: Any, condition: Any, axis: int | None = None, **kwargs: Any) -> Any:
+def _compress_method(self: Any, condition: Any, axis: int | None = None, out: Any = None, **kwargs: Any) -> Any:
     """Method form of `compress`."""
-    return compress(condition, self, axis, **kwargs)
+    return compress(condition, self, axis, out, **kwargs)
 
 
 routes(np.compress)(compress)

@@ -11,6 +11,7 @@ from ..core.errors import MissingRuleError, MutationError, message
 from ..core.surface import binary_operator
 from ..core.trace import Tracer
 from .promote import cast, is_weak
+from .support import received
 from .ufuncs import OPERATORS, ROUTES, UNARY_OPERATORS
 
 # NumPy's ufunc methods -> ours: (ufunc, method) -> function
@@ -64,13 +65,14 @@ for _name, _f in UNARY_OPERATORS.items():
 
 def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
     """NumPy hands a ufunc over because an operand is traced."""
-    if not kwargs and method == "__call__" and ufunc in ROUTES and type(self.sig) is not type:
-        return ROUTES[ufunc](*inputs)
-    out = kwargs.pop("out", None)
-    if out is not None and any(o is not None for o in (out if isinstance(out, tuple) else (out,))):
-        if method != "at" and isinstance(out, tuple) and len(out) == 1 and type(out[0]) is Tracer:
-            casting = kwargs.pop("casting", "same_kind")
-            return out[0]._receive(getattr(ufunc, method)(*inputs, **kwargs), f"np.{ufunc.__name__}(out=x)", casting)
+    if not kwargs and method == "__call__" and type(self.sig) is not type:
+        f = ROUTES.get(ufunc)
+        if f is not None:
+            return f(*inputs)
+    outs = kwargs.pop("out", ())
+    if any([out is not None for out in outs]):
+        if all([out is None or type(out) is Tracer for out in outs]):
+            return _received(ufunc, method, inputs, outs, **kwargs)
         raise MutationError(
             message(
                 f"np.{ufunc.__name__} cannot write a traced result into an ndarray "
@@ -99,6 +101,21 @@ def _array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **kwargs: Any
     return f(*inputs, **kwargs)
 
 
+def _received(ufunc: Any, method: str, inputs: Any, outs: Any, *, casting: str = "same_kind", **kwargs: Any) -> Any:
+    """The results of a ufunc, written to those of `outs` that are not None: where the argument `where` holds."""
+    where = kwargs.pop("where", True) if method == "__call__" and None not in outs else True
+    with np.errstate() if where is True else np.errstate(all="ignore"):
+        found = getattr(ufunc, method)(*inputs, **kwargs)
+    results = list(found) if isinstance(found, tuple) else [found]
+    for k, out in enumerate(outs):
+        if out is not None:
+            new = results[k]
+            if where is not True or (new.shape != out.shape and method == "__call__" and not ufunc.signature):
+                new = np.where(where, new, out)  # also repeats a smaller result
+            results[k] = out._receive(new, f"np.{ufunc.__name__}(out=x)", casting)
+    return tuple(results) if isinstance(found, tuple) else results[0]
+
+
 _SIGNS = {
     "add": "+",
     "subtract": "-",
@@ -117,18 +134,8 @@ def _array_function(self: Any, func: Any, types: Any, args: Any, kwargs: Any) ->
         if func in LIKE:
             return LIKE[func](*args, like=self, **kwargs)
         raise _unsupported(f"np{func.__module__.removeprefix('numpy')}.{func.__name__}")
-    if type(kwargs.get("out")) is Tracer:
-        out = kwargs.pop("out")
-        return out._receive(f(*args, **kwargs), f"np.{func.__name__}(out=x)")
-    if kwargs.get("out") is not None:
-        raise MutationError(
-            message(
-                f"np.{func.__name__} cannot write a traced result into an ndarray (out=)",
-                got=f"a traced {self.aval}",
-                do="use the returned value",
-            )
-        )
-    kwargs.pop("out", None)
+    if (kwargs or len(args) > 2) and (func is np.dot or func is np.outer):
+        return received(kwargs.get("out", args[-1]), f(*args[:2]), func.__name__)
     return f(*args, **kwargs)
 
 

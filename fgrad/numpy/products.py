@@ -53,7 +53,7 @@ def _cores(name: str, x: Any, w: Any, x_core: str, w_core: str) -> Any:
     return _contracted(x, [*lead[len(lead) - xb :], *x_core], w, [*lead[len(lead) - wb :], *w_core], out)
 
 
-@surface(run=np.matmul, arity=2)
+@surface(run=np.matmul, arity=2, resizes=True)
 def matmul(x1: Any, x2: Any) -> Any:
     """numpy.matmul, the operator `@`: matrix product over the last two axes, leading axes broadcast.
 
@@ -132,7 +132,7 @@ Tracer.__rmatmul__ = lambda self, other: _product(other, self)  # type: ignore[a
 
 @method("dot")
 @routes(np.dot)
-@surface(run=np.dot, arity=2)
+@surface(run=np.dot, arity=2, full=np.dot)
 def dot(a: Any, b: Any) -> Any:
     """numpy.dot: sum over the last axis of a and the last but one of b, without broadcasting; a product with a scalar.
 
@@ -198,7 +198,7 @@ def inner(a: Any, b: Any) -> Any:
 
 
 @routes(np.outer)
-@surface(run=np.outer, arity=2)
+@surface(run=np.outer, arity=2, full=np.outer)
 def outer(a: Any, b: Any) -> Any:
     """numpy.outer: all products of an element of a and one of b, as a matrix.
 

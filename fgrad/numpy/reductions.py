@@ -46,32 +46,32 @@ def _runs(ufunc: np.ufunc) -> Callable[..., Any]:
     return run
 
 
-@surface(run=_runs(np.add))
+@surface(run=_runs(np.add), resizes=True)
 def _sum(x: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
     return _reduced("sum", p.reduce_sum, cast(x, dtype or sum_dtype(x.dtype)), axis, keepdims)
 
 
-@surface(run=_runs(np.multiply))
+@surface(run=_runs(np.multiply), resizes=True)
 def _prod(x: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
     return _reduced("prod", p.reduce_prod, cast(x, dtype or sum_dtype(x.dtype)), axis, keepdims)
 
 
-@surface(run=_runs(np.maximum))
+@surface(run=_runs(np.maximum), resizes=True)
 def _max(x: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
     return _reduced("max", p.reduce_max, strict(x), axis, keepdims)
 
 
-@surface(run=_runs(np.minimum))
+@surface(run=_runs(np.minimum), resizes=True)
 def _min(x: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
     return _reduced("min", p.reduce_min, strict(x), axis, keepdims)
 
 
-@surface(run=_runs(np.logical_or))
+@surface(run=_runs(np.logical_or), resizes=True)
 def _any(x: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
     return _reduced("any", p.reduce_or, cast(x, np.bool_), axis, keepdims)
 
 
-@surface(run=_runs(np.logical_and))
+@surface(run=_runs(np.logical_and), resizes=True)
 def _all(x: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
     return _reduced("all", p.reduce_and, cast(x, np.bool_), axis, keepdims)
 
@@ -80,7 +80,7 @@ def _run_mean(x: Any, axis: Axis = None, dtype: Any = None, keepdims: bool = Fal
     if type(x) is not np.ndarray or x.dtype.kind not in "fc" or x.dtype == np.float16 or dtype is not None:
         return np.mean(x, axis, dtype, None, keepdims)
     y = np.add.reduce(x, axis, None, None, keepdims)
-    return y / y.dtype.type(x.size // y.size if y.size else 1)
+    return y / (x.size // y.size if y.size else 1)
 
 
 def _wide(dtype: np.dtype) -> np.dtype:

@@ -14,7 +14,7 @@ from ..core.surface import surface
 from . import shapes as s
 from .methods import method
 from .promote import broadcast, broadcast_shapes, cast, promote, result_dtype
-from .support import axis_of, is_traced, stack_call, stacked, strict, traced, where_call
+from .support import axis_of, is_traced, received, stack_call, stacked, strict, traced, where_call
 from .ufuncs import ROUTES, absolute, isnan, maximum, minimum
 
 
@@ -106,7 +106,7 @@ def choose(a: Any, choices: Sequence[Any], out: None = None, mode: str = "raise"
     return _choose(_operand(a), *[_operand(c) for c in choices], mode=mode)
 
 
-@surface(run=lambda x, low, high: np.minimum(np.maximum(x, low), high), arity=3)
+@surface(run=lambda x, low, high: np.minimum(np.maximum(x, low), high), arity=3, resizes=True)
 def _clip(x: Any, low: Any, high: Any) -> Any:
     x, low, high = promote(x, low, high)
     return p.min(p.max(x, low), high)
@@ -120,20 +120,22 @@ def clip(arr: Any, min: Any = None, max: Any = None, out: Any = None, *, a_min: 
     array([0. , 0.5, 1. ])
     """
     low, high = a_min if min is None else min, a_max if max is None else max
-    if not (is_traced(arr) or is_traced(low) or is_traced(high)):
+    if not (is_traced(arr) or is_traced(low) or is_traced(high) or is_traced(out)):
         return np.clip(arr, low, high, out=out)
     arr, low, high = _operand(arr), _operand(low), _operand(high)
     if low is not None and high is not None:
-        return _clip(arr, low, high)
-    if low is not None:
-        return maximum(arr, low)
-    return minimum(arr, high) if high is not None else s.reshape_call(arr, arr.shape)
+        new = _clip(arr, low, high)
+    elif low is not None:
+        new = maximum(arr, low)
+    else:
+        new = minimum(arr, high) if high is not None else s.reshape_call(arr, arr.shape)
+    return received(out, new, "clip")
 
 
 def _route_clip(
-    a: Any, a_min: Any = None, a_max: Any = None, out: None = None, *, min: Any = None, max: Any = None, **_: Any
+    a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None, **_: Any
 ) -> Any:
-    return clip(a, a_min if min is None else min, a_max if max is None else max)
+    return clip(a, a_min if min is None else min, a_max if max is None else max, out)
 
 
 ROUTES[np.clip] = _route_clip

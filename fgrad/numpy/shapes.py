@@ -46,7 +46,9 @@ def _reversed_axes(x: Any) -> Any:
     return p.transpose(x, axes=tuple(range(x.ndim))[::-1])
 
 
-@surface(run=lambda x, axes=None: x.T if axes is None and type(x) is np.ndarray else np.transpose(x, axes))
+@surface(
+    run=lambda x, axes=None: x.T if axes is None and type(x) is np.ndarray else np.transpose(x, axes), resizes=True
+)
 def transpose_call(x: Any, axes: tuple[int, ...] | None = None) -> Any:
     """The axes in another order, reversed where none is given."""
     x = strict(x)
@@ -111,14 +113,15 @@ def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
            [2, 3]])
     """
     shape = shape_of(shape)
-    if order == "C" or order == "A":
-        return reshape_view(a, shape)
-    return transpose_view(reshape_view(transpose_view(a), shape[::-1]))
+    change = reshape_call if copy else reshape_view
+    if order != "F":  # traced arrays are in C order
+        return change(a, shape)
+    return transpose_view(change(transpose_view(a), shape[::-1]))
 
 
 def _method_reshape(self: Any, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
     """The elements under another shape: x.reshape(2, -1) or x.reshape((2, -1))."""
-    return reshape(self, shape[0] if len(shape) == 1 else shape, order)
+    return reshape(self, shape[0] if len(shape) == 1 else shape, order, copy=copy)
 
 
 @traced(np.ravel, method="ravel")
@@ -134,7 +137,7 @@ def ravel(a: Any, order: str = "C") -> Any:
 
 def _method_flatten(self: Any, order: str = "C") -> Any:
     """A copy of all elements in one axis."""
-    x = self if order in "CA" else transpose_call(self)
+    x = transpose_call(self) if order == "F" else self
     return reshape_call(x, (-1,) if self.size else (0,))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,36 @@ def is_traced(x: Any) -> bool:
     return type(x) is Tracer or (type(x) in (list, tuple) and any(map(is_traced, x)))
 
 
+def receiving(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f`, which leaves its argument `out` alone, with its result written there; `f` itself if it has none."""
+    code = inspect.unwrap(f).__code__
+    if "out" not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        return f
+    place = code.co_varnames.index("out")
+
+    @functools.wraps(f)
+    def face(*args: Any, **kwargs: Any) -> Any:
+        if len(args) <= place and "out" not in kwargs:
+            return f(*args, **kwargs)
+        out = args[place] if len(args) > place else kwargs.pop("out")
+        return received(out, f(*args[:place], *[None, *args[place + 1 :]][: len(args) - place], **kwargs), f.__name__)
+
+    return face
+
+
+def received(out: Any, new: Any, name: str) -> Any:
+    """The result of NumPy's function `name`, written to `out` unless that is None."""
+    if out is None:
+        return new
+    if type(out) is Tracer:
+        return out._receive(new, f"np.{name}(out=x)")  # type: ignore[attr-defined]
+    if type(out) is np.ndarray and type(new) is not Tracer:
+        np.copyto(out, new)
+        return out
+    what = f"np.{name} cannot write a traced result into an ndarray (out=)"
+    raise MutationError(message(what, got=type(out).__name__, do="use the returned value"))
+
+
 def traced(
     *numpy: Callable[..., Any] | None,
     method: str | None = None,
@@ -37,23 +68,16 @@ def traced(
     """
 
     def decorate(f: Callable[..., Any]) -> Callable[..., Any]:
+        f = receiving(f)
         known = [g for g in numpy if g is not None]
         plain = run or (known[0] if known else f)
 
         @functools.wraps(f)
         def face(*args: Any, **kwargs: Any) -> Any:
-            if args and "out" not in kwargs and (type(args[0]) is Tracer or (sequences and Tracer in map(type, args))):
+            if args and (type(args[0]) is Tracer or (sequences and Tracer in map(type, args))):
                 return f(*args, **kwargs)
             if not any(map(is_traced, args)) and not any(map(is_traced, kwargs.values())):
                 return plain(*args, **kwargs)
-            if type(kwargs.get("out")) is Tracer:
-                return kwargs.pop("out")._receive(face(*args, **kwargs), f"{f.__name__}(out=x)")
-            if kwargs.get("out") is not None:
-                raise MutationError(
-                    message(
-                        f"{f.__name__} cannot write a traced result into an ndarray (out=)", do="use the returned value"
-                    )
-                )
             if not sequences and args:
                 rest = [stacked(x) if type(x) is not Tracer and is_traced(x) else x for x in args[1:]]
                 args = (stacked(args[0]), *rest)
@@ -162,7 +186,7 @@ def pick(x: Any, indices: np.ndarray, axis: int) -> Any:
     return y if order == tuple(range(y.ndim)) else p.transpose(y, axes=order)
 
 
-@surface(run=lambda c, x, y: scalar(np.where(c, x, y)), arity=3)
+@surface(run=lambda c, x, y: scalar(np.where(c, x, y)), arity=3, resizes=True)
 def where_call(condition: Any, x: Any, y: Any) -> Any:
     """Elements of `x` where `condition` holds, else of `y`."""
     dtype = result_dtype(x, y)

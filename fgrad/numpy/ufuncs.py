@@ -36,7 +36,7 @@ def _define(name: str, expand: Callable[..., Any], run: Any, arity: int) -> Call
     >>> fnp.{name}({arguments}) == np.{name}({arguments})
     np.True_
     """
-    made = surface(run=run, arity=arity)(expand)
+    made = surface(run=run, arity=arity, full=numpy, resizes=True)(expand)
     for alias in {numpy, *[getattr(np, a) for a in _ALIASES.get(name, ())]}:
         ROUTES[alias] = made
     return made
@@ -257,7 +257,7 @@ logical_or = _logical("logical_or", "bit_or")
 logical_xor = _logical("logical_xor", "bit_xor")
 
 
-@surface(run=np.power, arity=1)
+@surface(run=np.power, arity=1, resizes=True)
 def _integer_power(x: Any, n: int) -> Any:
     y = cast(x, result_dtype(x, n))
     if n == 2:

@@ -42,7 +42,7 @@ def viewing(face: Any, step: Callable[..., Step]) -> Callable[..., Any]:
             return face(x, *statics)
         call = calls.get(((x.sig,), statics) if statics else (x.sig,)) or function.call((x.sig,), statics, {})
         out = apply(call, (x,))
-        if not x.ndim or type(out) is not Tracer or not out.ndim:
+        if not x.ndim or type(out) is not Tracer:
             return out
         if "view" not in call.derived:
             call.derived["view"] = step(x, out, *statics)

@@ -16,10 +16,10 @@ import numpy as np
 from ..core.calls import LIMIT, Call
 from ..core.errors import ConcretizationError, DtypeError, MutationError, ShapeError, message
 from ..core.handles import ARGUMENT, LOCAL, STALE, adopt, fresh, home, live_views, replace, rewrite
-from ..core.trace import Tracer, concrete, peek, signature, state
+from ..core.trace import Tracer, concrete, peek, same, signature, state
 from .creation import astype
 from .index_calls import operand, writes
-from .index_pattern import FULL, MASK, mask_differs, parse
+from .index_pattern import FULL, INT, MASK, mask_differs, parse
 from .shapes import reshape_call
 from .support import where_call
 from .views import extend, path_of, root_of, statics_of
@@ -59,7 +59,8 @@ def check_made_here(root: Tracer, what: str) -> None:
     if not made_here(root):
         text = f"{what} would write into an array that was made outside of the function that {state.trace.name} traces"
         got = f"{root.aval}, made in {home(root).name}"
-        do = "copy it first, x = x.copy(), to change it here only; to change it outside, return the new array"
+        do = "copy it first, x = x.copy(), to change it here only; to change it outside, "
+        do += "pass it in (to a loop as part of its carry) and return it"
         raise MutationError(message(text, got=got, do=do))
 
 
@@ -83,9 +84,10 @@ def set_item(x: Tracer, index: Any, value: Any) -> None:
     if is_number(x):
         do = "assign to the name, x = v, or make it an array of one axis"
         raise TypeError(message("a traced number does not support item assignment", got=f"a traced {x.aval}", do=do))
-    mask = unknown_mask(index)
-    if mask is not None:
-        assign(x, masked(x, mask, value), "x[mask] = v")
+    part = masked_part(x, index)
+    if part is not None:
+        x, mask, lead = part
+        assign(x, masked(x, mask, lead, value), "x[mask] = v")
     else:
         put_at(x, index, value, "set", "x[i] = v")
 
@@ -104,12 +106,19 @@ def put_at(x: Tracer, index: Any, value: Any, op: str, what: str) -> None:
     if seen and _is_there(root, path, value):
         return
     given = operand(value)
+    if op == "set" and _shape(given) and pattern == (INT,) * x.ndim and not _has_ellipsis(index):
+        do = "write x[i:i + 1] = v, or take the element out of v"
+        raise ShapeError(message("x[i] = v: one element cannot hold an array", got=f"v of shape {given.shape}", do=do))
     value = _converted(given, x.dtype) if op == "set" else given
     call = _write(root, path, value, op)
     if type(index) is int and x is root and op == "set" and value is given and type(value) in _COMMON:
         if len(_HEADS) >= LIMIT:
             _HEADS.clear()
         _HEADS[root.sig, value.sig if type(value) is Tracer else type(value)] = call
+
+
+def _has_ellipsis(index: Any) -> bool:
+    return type(index) is tuple and any([i is ... for i in index])
 
 
 def _write(root: Tracer, path: list[Any], value: Any, op: str) -> Call:
@@ -174,6 +183,10 @@ def assign(x: Tracer, new: Any, what: str, argument: bool = False) -> None:
 
 def store(x: Tracer, new: Any, what: str, casting: Any = "same_kind", argument: bool = False) -> Tracer:
     """Write a result to all of `x`, whose shape it must have, under NumPy's rule for casts; x."""
+    if is_number(x):
+        raise TypeError(
+            message(f"{what}: x is a number, not an array", got=f"a traced {x.aval}", do="assign to the name")
+        )
     if new.shape != x.shape:
         text = f"{what}: the result does not fit into x, which keeps its shape"
         raise ShapeError(message(text, got=f"a result of shape {new.shape} for {x.aval}", do="write x = x + y"))
@@ -206,28 +219,48 @@ def in_place(operator: Callable[[Any, Any], Any], sign: str) -> Callable[[Any, A
 # --------------------------------------------------------------------------------------- masks that are not known
 
 
-def unknown_mask(index: Any) -> Tracer | None:
-    """The mask of x[mask] whose values are not known while x is traced."""
-    if type(index) is tuple and len(index) == 1:
-        (index,) = index
-    if type(index) is Tracer and index.dtype == np.bool_ and peek(index) is None:
-        return fresh(index)
-    return None
+def unknown_masks(index: Any) -> list[int]:
+    """The places in an index of masks whose values are not known while an array is traced."""
+    items = index if type(index) is tuple else (index,)
+    return [k for k, i in enumerate(items) if type(i) is Tracer and i.dtype == np.bool_ and peek(i) is None]
 
 
-def masked(x: Tracer, mask: Tracer, value: Any) -> Any:
-    """x with `value` where the mask holds."""
+def masked_part(x: Any, index: Any) -> tuple[Any, Tracer, int] | None:
+    """What x[index] selects from, where the index has one mask that is not known, beside ints and slices.
+
+    Returns the view of x on whose first axes the mask lies, the mask, and how many axes x[index] has in front of those
+    that it selects. None for other indices.
+    """
+    places = unknown_masks(index)
+    if not places:
+        return None
+    items = index if type(index) is tuple else (index,)
+    before, mask, after = items[: places[0]], fresh(items[places[0]]), items[places[0] + 1 :]
+    if not before and not after:
+        return x, mask, 0
+    if not all([i is None or i is ... or isinstance(i, slice | int | np.integer) for i in (*before, *after)]):
+        return None
+    part = x[(*before, *[slice(None)] * mask.ndim, *after)]
+    front, behind = [sum(i is None or type(i) is slice for i in some) for some in (before, after)]
+    lead = part.ndim - mask.ndim - behind if any([i is ... for i in before]) else front
+    if lead:
+        part = np.moveaxis(part, tuple(range(lead, lead + mask.ndim)), tuple(range(mask.ndim)))
+    return part, mask, lead
+
+
+def masked(x: Tracer, mask: Tracer, lead: int, value: Any) -> Any:
+    """x with `value` where the mask of its first axes holds; `lead` as in `masked_part`."""
     ndim = mask.ndim
     if mask.shape != x.shape[:ndim]:
-        mask_differs(mask, 0, x.aval)
+        mask_differs(mask, lead, x.aval)
     if type(value) is Selection:
-        value = value.under(mask)
+        value = value.under(mask, lead)
     else:
         value = operand(value)
         shape = _shape(value)
         if len(shape) == x.ndim - ndim + 1 and shape[0] == 1:
             value = reshape_call(value, shape[1:])
-        _fits_any_number(value, x.ndim - ndim)
+        _fits_any_number(value, 0 if lead else x.ndim - ndim)
     value = _converted(value, x.dtype)
     mask = reshape_call(mask, mask.shape + (1,) * (x.ndim - ndim))
     new = where_call(mask, astype(value, x.dtype), x)
@@ -251,26 +284,29 @@ def _shape(value: Any) -> tuple[int, ...]:
 class Selection:
     """x[mask] for a mask that is not known: elementwise operations, to be assigned to y[mask]; nothing else.
 
+    The masks may be two results of the same operations: x[x > 0] = np.sqrt(x[x > 0]). `lead` as in `masked_part`.
+
     `value` is computed for all elements; those that the mask selects count.
     """
 
-    __slots__ = ("mask", "value")
+    __slots__ = ("lead", "mask", "value")
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, mask: Tracer, value: Any):
+    def __init__(self, mask: Tracer, value: Any, lead: int = 0):
         if mask.shape != value.shape[: mask.ndim]:
-            mask_differs(mask, 0, value.aval)
+            mask_differs(mask, lead, value.aval)
         self.mask = mask
         self.value = value
+        self.lead = lead
 
     def refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise `ConcretizationError`: the number of selected elements is not known."""
         concrete(self.mask, "x[mask] with a traced mask", MASK)
         raise AssertionError
 
-    def under(self, mask: Tracer) -> Any:
+    def under(self, mask: Tracer, lead: int) -> Any:
         """The value, where it was selected by the same mask; else refuse."""
-        if mask.owner is not self.mask.owner or mask.value is not self.mask.value:
+        if lead != self.lead or not same(mask, self.mask):
             self.refuse()
         return self.value
 
@@ -280,11 +316,12 @@ class Selection:
         values = []
         for x in inputs:
             if type(x) is Selection:
-                values.append(x.under(self.mask))
+                values.append(x.under(self.mask, self.lead))
             else:
                 values.append(operand(x))
-                _fits_any_number(values[-1], self.value.ndim - self.mask.ndim)
-        new = Selection(self.mask, ufunc(*values))
+                _fits_any_number(values[-1], 0 if self.lead else self.value.ndim - self.mask.ndim)
+        with np.errstate(all="ignore"):  # elements that the mask leaves out may lie where it is not defined
+            new = Selection(self.mask, ufunc(*values), self.lead)
         if not out:
             return new
         if out != (self,):

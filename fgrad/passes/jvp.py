@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.builder import trace
 from ..core.calls import Call
-from ..core.handles import argument, fresh
+from ..core.handles import argument, untouched
 from ..core.ir import Jaxpr
 from ..core.trace import Trace, Tracer, apply, state, unrecorded
 from ..core.types import aval_of
@@ -44,21 +44,20 @@ class Dual(Trace):
                 outs, out_tangents = region.jvp(tangents, *values, **call.params)
             else:
                 outs, out_tangents = unrecorded(region.jvp, tangents, *values, **call.params)
-            outs = [fresh(y) if type(y) is Tracer else y for y in outs]
             found = dict(enumerate(out_tangents))
         else:
             rule = rule_of(call, mask)
             result = apply(call, values)
             outs = [result] if call.single else list(result)
             if not rule.out_active:
-                return outs[0] if call.single else tuple(outs)
+                return untouched(outs[0]) if call.single else tuple(map(untouched, outs))
             everything = [*values, *outs]
             saved = [everything[i] for i in rule.save]
             with np.errstate(all="ignore"):
                 pushed = apply(rule.push(), [*saved, *[tangents[i] for i in rule.active]])
             found = dict(zip(rule.out_active, pushed, strict=True))
         wrapped = [
-            y if found.get(k) is None else Tracer(self, s, y, found[k])
+            untouched(y) if found.get(k) is None else Tracer(self, s, y, found[k])
             for k, (y, s) in enumerate(zip(outs, call.out_sigs, strict=True))
         ]
         return wrapped[0] if call.single else tuple(wrapped)

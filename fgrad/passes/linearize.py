@@ -18,10 +18,10 @@ from ..core.builder import restored_site, same_bytes, trace
 from ..core.calls import Call
 from ..core.effects import KEPT
 from ..core.errors import Site, user_site
-from ..core.handles import argument, fresh, settled, written
+from ..core.handles import ARGUMENT, fresh, settled, untouched, written
 from ..core.ir import Jaxpr
 from ..core.primitive import space
-from ..core.trace import Trace, Tracer, apply, levels, state, unrecorded
+from ..core.trace import Trace, Tracer, apply, apply_staged, levels, state, unrecorded
 from ..core.types import aval_of
 from .interpret import interpret, strict_values
 from .quiet import quietly
@@ -67,7 +67,9 @@ class Tape(Trace):
             x = fresh(x)
         slot = self.count
         self.count = slot + 1
-        return argument(Tracer(self, sig, x, slot))
+        new = Tracer(self, sig, x, slot)
+        new.origin = ARGUMENT
+        return new
 
     def own(self, x: np.ndarray) -> np.ndarray:
         """`x` such that later writes to the user's array do not change it."""
@@ -244,7 +246,7 @@ class Tape(Trace):
         out_indices = tuple(k for k, a in enumerate(out_active) if a)
         entry = RegionEntry(linear, out_indices)
         out_slots = []
-        outs = [fresh(y) if type(y) is Tracer else y for y in outs]
+        outs = [y if a else untouched(y) for y, a in zip(outs, out_active, strict=True)]
         for k in out_indices:
             outs[k] = Tracer(self, call.out_sigs[k], outs[k], self.count)
             out_slots.append(self.count)
@@ -412,7 +414,7 @@ class Tape(Trace):
                 continue
             accs = tuple(k for k in rule.accumulates if slots[k] in cts and list(slots).count(slots[k]) == 1)
             call = rule.pull(present, accs)
-            results = apply(call, [*saved, *given, *[cts.pop(slots[k]) for k in accs]])
+            results = apply_staged(call, [*saved, *given, *[cts.pop(slots[k]) for k in accs]])
             for k, r in zip(call.derived["present"], results, strict=True):
                 put(slots[k], r)
         return [cts.get(s) for s in wanted]
@@ -472,7 +474,7 @@ def _fresh(out: Any, values: Sequence[Any]) -> Any:
         return tuple([_fresh(y, values) for y in out])
     if type(out) is np.ndarray and (out.base is not None or any(out is v for v in values)):
         return out.copy()
-    return out
+    return untouched(out)
 
 
 def linear_parts(jaxpr: Jaxpr, active: Sequence[bool]) -> tuple[Jaxpr, Jaxpr, int, tuple[bool, ...]]:

@@ -146,6 +146,8 @@ class _Renderer:
                 self.alias(out, e.inputs[0])
             return
         k = p.overwrites
+        if k is not None:
+            self.full(e.inputs[k])
         writes = k is not None and self.dying(e.inputs[k], part=True)
         operands = [self.loose(a) if writes and i == p.spreads else self.full(a) for i, a in enumerate(e.inputs)]
         if writes:

@@ -15,6 +15,7 @@ from typing import Any
 from ..core.builder import Builder, building, trace_internal
 from ..core.calls import Call
 from ..core.ir import Eqn, Jaxpr, Literal, Var
+from ..core.sizes import resizable, resized
 from ..core.trace import apply_equation
 from ..core.types import aval_of
 from .interpret import interpret
@@ -31,24 +32,39 @@ class Rule:
 
     __slots__ = (
         "_pulls", "_push", "accumulates", "active", "adding", "call", "consumes", "copy", "fresh", "function",
-        "linear", "out_active", "pick", "residual", "run", "save",
+        "linear", "model", "out_active", "pick", "residual", "run", "save",
     )  # fmt: skip
 
-    def __init__(self, call: Call, active: tuple[int, ...]):
+    def __init__(self, call: Call, active: tuple[int, ...], model: Rule | None = None):
         self.call = call
         self.active = active
         self._pulls: dict[Any, Call] = {}
         self._push: Call | None = None
-        self._derive()
+        # the rule of the same operation at other sizes, of which this is a copy
+        self.model = model if model is not None and model.resizable() else None
+        if self.model is None:
+            self._derive()
+        else:
+            for name in ("save", "out_active", "accumulates", "consumes"):
+                setattr(self, name, getattr(self.model, name))
         operands = len(call.sigs)
         self.copy = [k for k, i in enumerate(self.save) if i < operands and i not in active]
-        self.run = call.run
         self.pick = _picker(self.save)
         # the optimistic pullback of a call with one output, once it is known that every operand receives something
         self.function: Any = None
         # and the one that adds into an accumulator, where there is such a one
         self.adding: Any = None
         self.fresh: tuple[bool, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        # filled at the first use: a call inside a program that is being traced never runs, a copy's pullback is a copy
+        if name == "run":
+            self.run = self.call.run
+        elif self.model is not None and name in ("residual", "linear"):
+            setattr(self, name, resized(getattr(self.model, name), self.call.sizes))
+        else:
+            raise AttributeError(name)
+        return getattr(self, name)
 
     def _derive(self) -> None:
         call, jaxpr = self.call, self.call.jaxpr
@@ -77,6 +93,10 @@ class Rule:
         self.accumulates = tuple(k for k in range(len(self.active)) if self._adds_in_place(k))
         # whether the pullback can write into the cotangent that it is given, as that of a write into an array does
         self.consumes = any(e.primitive.overwrites is not None for e in self.linear.eqns)
+
+    def resizable(self) -> bool:
+        """Whether the rule is the same at other sizes."""
+        return not self.residual.consts and resizable(self.residual) and resizable(self.linear)
 
     def _adds_in_place(self, k: int) -> bool:
         """Whether the pullback writes into the k-th accumulator (an indexed read does) instead of adding to it."""
@@ -123,7 +143,13 @@ class Rule:
         key = (cts, accs)
         found = self._pulls.get(key)
         if found is None:
-            found = self._pulls[key] = self._make_pull(cts, accs)
+            model = None if self.model is None else self.model.pull(cts, accs)
+            found = None if model is None else model.resized(self.call.sizes)
+            if model is not None and found is not None:
+                found.derived["present"] = model.derived["present"]
+            else:
+                found = self._make_pull(cts, accs)
+            self._pulls[key] = found
         return found
 
     def _make_pull(self, cts: tuple[int, ...], accs: tuple[int, ...]) -> Call:
@@ -228,5 +254,6 @@ def rule_of(call: Call, mask: int) -> Rule:
     rule = call.rules.get(mask)
     if rule is None:
         active = tuple(i for i, s in enumerate(call.sigs) if mask >> i & 1 and aval_of(s).inexact)
-        rule = call.rules[mask] = Rule(call, active)
+        model = None if call.model is None else rule_of(call.model, mask)
+        rule = call.rules[mask] = Rule(call, active, model)
     return rule

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.builder import located, trace, trace_internal
 from ..core.calls import Call
-from ..core.handles import argument, fresh
+from ..core.handles import argument, untouched
 from ..core.ir import Jaxpr, Literal
 from ..core.primitive import space
 from ..core.trace import Trace, Tracer, apply, apply_equation
@@ -39,12 +39,11 @@ class Batch(Trace):
         if call.primitive is not None and call.primitive.region:
             mapped = [bool(mask >> i & 1) for i in range(len(xs))]
             outs, out_mapped = call.primitive.batch(self.size, mapped, *values, **call.params)
-            outs = [fresh(y) if type(y) is Tracer else y for y in outs]
         else:
             batched, out_mapped = batched_call(call, mask, self.size)
             outs = apply(batched, values)
         sigs = [aval_of(s) for s in call.out_sigs]
-        wrapped = [Tracer(self, s, y) if m else y for y, m, s in zip(outs, out_mapped, sigs, strict=True)]
+        wrapped = [Tracer(self, s, y) if m else untouched(y) for y, m, s in zip(outs, out_mapped, sigs, strict=True)]
         return wrapped[0] if call.single else tuple(wrapped)
 
 

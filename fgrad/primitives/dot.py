@@ -26,6 +26,8 @@ class DotGeneral(Primitive):
     Axes of the result: the batch axes, the remaining axes of x, the remaining axes of w.
     """
 
+    shapes = ()
+
     def typeof(self, x: ShapedArray, w: ShapedArray, *, contract: Axes, batch: Axes) -> tuple[ShapedArray, ...]:
         for (a, b), what in ((contract, "summed"), (batch, "batch")):
             if [x.shape[i] for i in a] != [w.shape[i] for i in b]:

@@ -61,6 +61,7 @@ class Elementwise(Primitive):
 
     broadcasts = True
     folds = True
+    shapes = ()
 
     def __init__(
         self,

@@ -26,6 +26,8 @@ def restore(y: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
 class Reduce(Primitive):
     """A ufunc's reduction over `axes`. `empty`: whether reducing nothing has a value."""
 
+    shapes = ()
+
     def __init__(self, name: str, ufunc: np.ufunc, takes: str, *, gives: Any = None, empty: bool = True):
         super().__init__(name)
         self.reduce = ufunc.reduce

@@ -20,6 +20,7 @@ class ConvertElementType(Primitive):
 
     broadcasts = True
     folds = True
+    shapes = ()
 
     def typeof(self, x: ShapedArray, *, dtype: np.dtype) -> tuple[ShapedArray, ...]:
         return (shaped(x.shape, np.dtype(dtype)),)
@@ -57,6 +58,7 @@ class BroadcastInDim(Primitive):
     cheap = True
 
     folds = False
+    shapes = ("shape",)
 
     def typeof(self, x: ShapedArray, *, shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[ShapedArray, ...]:
         fits = len(dims) == x.ndim and all(
@@ -120,6 +122,10 @@ class Reshape(_Linear):
 
     aliases = True
     moves = True
+    shapes = ("shape",)
+
+    def resizes(self, x: ShapedArray, *, shape: tuple[int, ...]) -> bool:  # type: ignore[override]
+        return [n for n in x.shape if n != 1] == [n for n in shape if n != 1]
 
     def typeof(self, x: ShapedArray, *, shape: tuple[int, ...]) -> tuple[ShapedArray, ...]:
         new = shaped(tuple(shape), x.dtype)
@@ -155,6 +161,7 @@ class Transpose(_Linear):
 
     aliases = True
     moves = True
+    shapes = ()
 
     def typeof(self, x: ShapedArray, *, axes: tuple[int, ...]) -> tuple[ShapedArray, ...]:
         check_axes(self.name, axes, x)
@@ -341,6 +348,7 @@ class Select(Primitive):
 
     broadcasts = True
     folds = True
+    shapes = ()
 
     def typeof(self, which: ShapedArray, x: ShapedArray, w: ShapedArray) -> tuple[ShapedArray, ...]:
         if which.dtype != np.bool_ or (x is not w and x != w) or which.shape != x.shape:

@@ -125,8 +125,12 @@ class UpdateSlice(Primitive):
     def run(self, x: Any, u: Any, *starts: Any, strides: Any) -> tuple[Any, ...]:
         return (self.write(np.array(x), u, *starts, strides=strides),)
 
+    def kernel(self, *types: ShapedArray, strides: Any) -> Callable[..., Any]:  # type: ignore[override]
+        write = self.writer(*types, strides=strides)
+        return lambda x, *rest: write(np.array(x), *rest)
+
     def writer(self, x: ShapedArray, u: ShapedArray, *starts: ShapedArray, strides: Any) -> Callable[..., Any]:  # type: ignore[override]
-        if not x.ndim:
+        if not x.ndim:  # NumPy scalars
             return (lambda x, u: x + u) if self.adds else (lambda x, u: u)
         shape, sizes, adds = x.shape, u.shape, self.adds
         if x.ndim != 1 or not u.size:

@@ -15,7 +15,7 @@ def cse(jaxpr: Jaxpr) -> Jaxpr:
     eqns = []
     for e in jaxpr.eqns:
         inputs = tuple([same.get(a, a) for a in e.inputs]) if same else e.inputs
-        if e.primitive.region or e.effects & STAGED:
+        if not e.primitive.pure and (e.primitive.region or e.effects & STAGED):
             eqns.append(Eqn(e.primitive, inputs, e.params, e.outputs, e.origin))
             continue
         key = (e.primitive, tuple([a.key if type(a) is Literal else a for a in inputs]), tuple(e.params.items()))

@@ -75,15 +75,19 @@ STAGE_COST = 8  # nanoseconds of a run without loops in it, estimated
 STAGE_SEQUENCE = 16
 STAGE_CONDITION = 24  # the sequence that is run before each run, or 0
 STAGE_PREDICATE = 32  # the slot of its result, one byte
-STAGE_SETUP = 40  # slot, operand or -1, number to add: addresses before the first run
-STAGE_COPIES = 56  # slot, operand or -1, address if there is no operand, bytes: copied to the slot's memory
+STAGE_SETUP = 40  # slot, operand or -1, number to add, and how much more for each block: addresses before the first run
+STAGE_COPIES = 56  # slot, operand or -1, address if there is no operand, bytes of a block: copied to the slot's memory
 STAGE_MOVES = 72  # slot, slot: the first becomes the second after a run
 STAGE_STEPS = 88  # slot, bytes: added after a run
 STAGE_RECORDS = 104  # slot, offset in the record of a run
 STAGE_AHEAD = 120  # slot, offset in the record of the next run
-STAGE_LAST = 136  # slot, operand: what the slot points to in the last run, where that is known
-STAGE_RESULTS = 152  # slot, operand, bytes: copied to the operand's memory after the last run
+STAGE_LAST = 136  # slot, operand, bytes of a block: what the slot points to in the last run, where that is known
+STAGE_RESULTS = 152  # slot, operand, bytes of a block: copied to the operand's memory after the last run
 STAGE_BYTES = 168
+
+ROWS_FRAME = 0  # bytes from the frame of a block to the next one, which begins with the runs left
+ROWS_SEGMENT = 8  # runs of a block at a time
+ROWS_STAGE = 16
 
 WHILE_SWEEPS = 0  # how many
 WHILE_RECORD = 8  # bytes of what a run remembers

@@ -4,7 +4,8 @@ The first operand of each is memory for its frame: slots, gathered operands, tem
 
     carry, x -> add carry x        one thunk with the slots carry, x, carry; the carry is in the memory of the result
 
-the stage says: the slot of carry is operand 1, that of x is operand 2, and x steps by 8 bytes after each run.
+the stage says: the slot of carry is operand 1, that of x is operand 2, and x steps by 8 bytes after each run. Where the
+rows of a scan are done in blocks, each has a frame of its own, and its slots begin so much further in the operands.
 """
 
 from .language import call, i32, i64, load_i8, load_i64, memcpy, native, stack, store_i64
@@ -18,8 +19,13 @@ from .layout import (
     COND_OPERAND,
     COND_STAGES,
     CONTEXT_PROGRAM,
+    CONTEXT_SELF,
     CONTEXT_WORK,
     PROGRAM_STATE,
+    ROWS_FRAME,
+    ROWS_SEGMENT,
+    ROWS_STAGE,
+    SEQUENCE_THUNKS,
     STAGE_AHEAD,
     STAGE_CONDITION,
     STAGE_COPIES,
@@ -33,7 +39,11 @@ from .layout import (
     STAGE_SEQUENCE,
     STAGE_SETUP,
     STAGE_STEPS,
+    STATE_RUN_PARALLEL,
     STATE_SEQUENCE,
+    THUNK_DIMS,
+    THUNK_EXTENT,
+    THUNK_TICKETS,
     WHILE_RECORD,
     WHILE_STAGES,
     WHILE_SWEEPS,
@@ -55,33 +65,33 @@ HISTORY_INDEX = 40
 HISTORY_BYTES = 48
 
 
-@native("void(i64 operands, i64 frame, i64 stage)")
-def enter(operands, frame, stage):
+@native("void(i64 operands, i64 frame, i64 stage, i64 block)")
+def enter(operands, frame, stage, block):
     """Fill the slots."""
     entry = stage + load_i64(stage + STAGE_SETUP)
     for _ in range(load_i64(stage + STAGE_SETUP + 8)):
-        address = load_i64(entry + 16)
+        address = load_i64(entry + 16) + block * load_i64(entry + 24)
         if load_i64(entry + 8) >= 0:
             address += load_i64(operands + load_i64(entry + 8))
         store_i64(frame + load_i64(entry), address)
-        entry += 24
+        entry += 32
 
 
-@native("void(i64 operands, i64 frame, i64 stage)")
-def copy_first(operands, frame, stage):
+@native("void(i64 operands, i64 frame, i64 stage, i64 block)")
+def copy_first(operands, frame, stage, block):
     """Copy first values to where the first run reads them."""
     entry = stage + load_i64(stage + STAGE_COPIES)
     for _ in range(load_i64(stage + STAGE_COPIES + 8)):
         address = load_i64(entry + 16)
         if load_i64(entry + 8) >= 0:
-            address += load_i64(operands + load_i64(entry + 8))
+            address += load_i64(operands + load_i64(entry + 8)) + block * load_i64(entry + 24)
         memcpy(load_i64(frame + load_i64(entry)), address, load_i64(entry + 24))
         entry += 32
 
 
-@native("i64(i64 state, i64 context, i64 frame, i64 stage)")
-def advance(state, context, frame, stage):
-    """What is to be done after a run; whether a signal ended the call."""
+@native("void(i64 frame, i64 stage)")
+def step(frame, stage):
+    """Let the slots point to what the next run works on."""
     entry = stage + load_i64(stage + STAGE_MOVES)
     for _ in range(load_i64(stage + STAGE_MOVES + 8)):
         store_i64(frame + load_i64(entry), load_i64(frame + load_i64(entry + 8)))
@@ -91,6 +101,12 @@ def advance(state, context, frame, stage):
         slot = frame + load_i64(entry)
         store_i64(slot, load_i64(slot) + load_i64(entry + 8))
         entry += 16
+
+
+@native("i64(i64 state, i64 context, i64 frame, i64 stage)")
+def advance(state, context, frame, stage):
+    """What is to be done after a run; whether a signal ended the call."""
+    step(frame, stage)
     left = load_i64(context + CONTEXT_WORK) - load_i64(stage + STAGE_COST)
     if left > 0:
         store_i64(context + CONTEXT_WORK, left)
@@ -99,13 +115,23 @@ def advance(state, context, frame, stage):
     return interrupted(state, context)
 
 
-@native("void(i64 operands, i64 frame, i64 stage)")
-def leave(operands, frame, stage):
+@native("void(i64 operands, i64 frame, i64 stage, i64 block)")
+def end_here(operands, frame, stage, block):
+    """Let slots of the last run point to where its results belong."""
+    entry = stage + load_i64(stage + STAGE_LAST)
+    for _ in range(load_i64(stage + STAGE_LAST + 8)):
+        target = load_i64(operands + load_i64(entry + 8)) + block * load_i64(entry + 16)
+        store_i64(frame + load_i64(entry), target)
+        entry += 24
+
+
+@native("void(i64 operands, i64 frame, i64 stage, i64 block)")
+def leave(operands, frame, stage, block):
     """What is to be done after the last run."""
     entry = stage + load_i64(stage + STAGE_RESULTS)
     for _ in range(load_i64(stage + STAGE_RESULTS + 8)):
         source = load_i64(frame + load_i64(entry))
-        target = load_i64(operands + load_i64(entry + 8))
+        target = load_i64(operands + load_i64(entry + 8)) + block * load_i64(entry + 16)
         if source != target:
             memcpy(target, source, load_i64(entry + 16))
         entry += 24
@@ -118,20 +144,74 @@ def run_scan(context, operands, dims, begin, end):
     run = load_i64(state + STATE_SEQUENCE)
     frame = load_i64(operands)
     sequence = dims + load_i64(dims + STAGE_SEQUENCE)
-    enter(operands, frame, dims)
-    copy_first(operands, frame, dims)
+    enter(operands, frame, dims, 0)
+    copy_first(operands, frame, dims, 0)
     for left in range(load_i64(dims + STAGE_RUNS), 0, -1):
         if left == 1:
-            entry = dims + load_i64(dims + STAGE_LAST)
-            for _ in range(load_i64(dims + STAGE_LAST + 8)):
-                store_i64(frame + load_i64(entry), load_i64(operands + load_i64(entry + 8)))
-                entry += 16
+            end_here(operands, frame, dims, 0)
         status = call(run, "i64(i64,i64,i64,i64)", state, context, frame, sequence)
         if status != 0:
             return i32(status)
         if advance(state, context, frame, dims):
             return INTERRUPTED
-    leave(operands, frame, dims)
+    leave(operands, frame, dims, 0)
+    return 0
+
+
+@native("i32(i64 context, i64 operands, i64 dims, i64 begin, i64 end)")
+def run_block(context, operands, dims, begin, end):
+    """As many runs as a segment has, for each of some blocks of rows; dims: see ROWS_FRAME and behind.
+
+    `context` may be the copy of a ticket.
+    """
+    state = load_i64(load_i64(load_i64(context + CONTEXT_SELF) + CONTEXT_PROGRAM) + PROGRAM_STATE)
+    run = load_i64(state + STATE_SEQUENCE)
+    stage = dims + ROWS_STAGE
+    sequence = stage + load_i64(stage + STAGE_SEQUENCE)
+    for block in range(begin, end):
+        frame = load_i64(operands) + block * load_i64(dims + ROWS_FRAME)
+        left = load_i64(frame)
+        if left == load_i64(stage + STAGE_RUNS):
+            enter(operands, frame, stage, block)
+            copy_first(operands, frame, stage, block)
+        rest = left - load_i64(dims + ROWS_SEGMENT)
+        if rest < 0:
+            rest = i64(0)
+        while left > rest:
+            if left == 1:
+                end_here(operands, frame, stage, block)
+            status = call(run, "i64(i64,i64,i64,i64)", state, context, frame, sequence)
+            if status != 0:
+                return i32(status)
+            step(frame, stage)
+            left -= 1
+        store_i64(frame, left)
+        if left == 0:
+            leave(operands, frame, stage, block)
+    return 0
+
+
+@native("i32(i64 context, i64 operands, i64 dims, i64 begin, i64 end)")
+def run_rows(context, operands, dims, begin, end):
+    """A known number of runs for blocks of rows, each on one thread; dims: the sequence of `run_block` alone."""
+    state = load_i64(load_i64(context + CONTEXT_PROGRAM) + PROGRAM_STATE)
+    thunk = dims + SEQUENCE_THUNKS
+    inner = thunk + load_i64(thunk + THUNK_DIMS)
+    blocks = load_i64(thunk + THUNK_EXTENT)
+    runs = load_i64(inner + ROWS_STAGE + STAGE_RUNS)
+    for block in range(blocks):
+        store_i64(load_i64(operands) + block * load_i64(inner + ROWS_FRAME), runs)
+    for _ in range(0, runs, load_i64(inner + ROWS_SEGMENT)):
+        status = i32(0)
+        if load_i64(thunk + THUNK_TICKETS) > 1:
+            shared = load_i64(state + STATE_RUN_PARALLEL)
+            status = call(shared, "i32(i64,i64,i64,i64)", state, context, thunk, operands)
+        else:
+            status = run_block(context, operands, inner, 0, blocks)
+        if status != 0:
+            return status
+        if interrupted(state, context):
+            return INTERRUPTED
     return 0
 
 
@@ -149,7 +229,7 @@ def run_cond(context, operands, dims, begin, end):
         number = load_i64(dims + COND_LAST)
     stage = dims + load_i64(dims + COND_STAGES + 8 * number)
     frame = load_i64(operands)
-    enter(operands, frame, stage)
+    enter(operands, frame, stage, 0)
     sequence = stage + load_i64(stage + STAGE_SEQUENCE)
     return i32(call(load_i64(state + STATE_SEQUENCE), "i64(i64,i64,i64,i64)", state, context, frame, sequence))
 
@@ -169,15 +249,15 @@ def run_while(context, operands, dims, begin, end):
     status = i64(0)
     for number in range(load_i64(dims + WHILE_SWEEPS)):
         stage = dims + load_i64(dims + WHILE_STAGES + 8 * number)
-        enter(operands, frame, stage)
+        enter(operands, frame, stage, 0)
         if number == 0:
             status = first_sweep(state, context, operands, frame, stage, history, size)
         else:
-            copy_first(operands, frame, stage)
+            copy_first(operands, frame, stage, 0)
             status = later_sweep(state, context, frame, stage, history, size, number & 1)
         if status != 0:
             break
-        leave(operands, frame, stage)
+        leave(operands, frame, stage, 0)
     block = load_i64(history + HISTORY_HEAD)
     while block:
         following = load_i64(block + BLOCK_NEXT)
@@ -200,7 +280,7 @@ def first_sweep(state, context, operands, frame, stage, history, size):
         if record == 0:
             return -1
         use_record(frame, stage, STAGE_RECORDS, record)
-    copy_first(operands, frame, stage)
+    copy_first(operands, frame, stage, 0)
     while True:
         status = call(run, "i64(i64,i64,i64,i64)", state, context, frame, condition)
         if status != 0:

@@ -105,6 +105,14 @@ class Term:
         """The same number as another type."""
         return self.apply("cast", type=type)
 
+    def lookup(self, table: Sequence[float]) -> Term:
+        """The one of 16 float64 numbers that the lowest four bits of this u64 tell; see `scalars.WIDE`."""
+        return Term(self.builder, self.builder.lookup(table, self.value))
+
+    def scaled(self, n: Term) -> Term:
+        """This times 2^floor(n), rounded once; see `scalars.WIDE`."""
+        return self.apply("scale", n)
+
     def __add__(self, other: Term | float) -> Term:
         return self.apply("add", other)
 
