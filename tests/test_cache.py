@@ -221,6 +221,26 @@ def test_what_is_written_is_private(directory):
         assert path.stat().st_mode & 0o777 == 0o700
 
 
+def test_where_warnings_are_errors_the_call_that_needs_the_cache_raises_once(directory):
+    directory.write_text("not a directory")
+    code = """
+import numpy as np
+from fgrad.compile import cache, warm
+import fgrad
+warm._load()  # as in the background: silent
+f = fgrad.jit(lambda x: np.tanh(x) * 2)
+try:
+    f(np.ones(3))
+except cache.CacheWarning as error:
+    print(str(error).split(": ")[0])
+print(f(np.zeros(3)))
+"""
+    run = [sys.executable, "-W", "error::RuntimeWarning", "-c", code]
+    done = subprocess.run(run, check=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == f"the kernel cache {directory} cannot be used (File exists)\n[0. 0. 0.]\n"
+
+
 def test_a_file_in_place_of_the_directory(directory):
     directory.write_text("not a directory")
     with pytest.warns(CacheWarning, match="cannot be used"):

@@ -62,7 +62,7 @@ _failures: dict[str, str] = {}
 _lock, _runtime = threading.RLock(), threading.RLock()
 _numbers = itertools.count()
 _written = [_SWEEP_EVERY]  # bytes since the last sweep: the first file written causes one
-_warned: set[str] = set()
+warned: set[str] = set()
 
 if hasattr(os, "register_at_fork"):
     for _held in (_lock, _runtime):
@@ -246,7 +246,7 @@ def generator() -> str:
 def _usable_directory() -> Path | None:
     """Where this machine's code lies, made if absent; None (and one warning) where it cannot or must not be used."""
     top = root()
-    if top is None or str(top) in _warned:
+    if top is None or str(top) in warned:
         return None
     directory = top / hashlib.blake2b(f"{engine.target()} {generator()}".encode(), digest_size=8).hexdigest()
     try:
@@ -269,10 +269,11 @@ def _is_private(path: Path) -> bool:
 
 
 def _warn(top: Path, what: str, do: str) -> None:
-    if str(top) not in _warned:
-        _warned.add(str(top))
+    if str(top) not in warned:
+        warned.add(str(top))
         text = f"the kernel cache {top} {what}: kernels are compiled again in every process"
-        warnings.warn(message(text, do=f"{do} set FGRAD_CACHE_DIR"), CacheWarning, stacklevel=2)
+        # of no line of the user's: it may be a thread in the background that finds it
+        warnings.warn(f"{text}\n  do:  {do} set FGRAD_CACHE_DIR", CacheWarning, stacklevel=2)
 
 
 def _sweep(top: Path, limit: int) -> None:

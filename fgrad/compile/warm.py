@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 
 from ..core.errors import FgradError
@@ -23,8 +22,12 @@ def begin() -> None:
 
 
 def _load() -> None:
-    with contextlib.suppress(FgradError, OSError):
+    try:
         engine.target()  # opens LLVM, without the GIL
         library()
         if not cache.counters.misses:  # else LLVM is warm already
             engine.warm_up()
+    except (FgradError, OSError):
+        pass
+    except cache.CacheWarning:  # an error, to whom warnings are errors
+        cache.warned.clear()
