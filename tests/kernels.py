@@ -11,11 +11,12 @@ import itertools
 
 import numpy as np
 
-from fgrad.compile import render_python
+from fgrad.compile import engine, render_python
 from fgrad.compile.native.language import Native
 from fgrad.compile.nests import Builder, Kernel, Value
 from fgrad.compile.scalars import FLOATS, SIGNED, dtype_of, size_of
 
+WIDE = engine.native_vector_bytes() == 64  # whether this machine has operations of `scalars.WIDE`
 Result = tuple[tuple[int, int, int], list[np.ndarray]]
 _THUNK = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64

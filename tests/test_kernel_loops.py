@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernels import WIDE
 from loop_programs import (
     Loop,
     chosen,
@@ -122,7 +123,7 @@ def test_a_loop(name):
 def test_renderers_agree_on_a_loop(name):
     made = sample(LOOPS[name])
     image = engine.compile_text(render_llvm.render(made.kernel, engine.native_vector_bytes()))
-    made.same(made.in_python(), made.native(engine.load_object(image, [made.kernel.name])[made.kernel.name]))
+    made.same(made.in_python(wide=WIDE), made.native(engine.load_object(image, [made.kernel.name])[made.kernel.name]))
 
 
 def test_equal_loops_of_any_length_share_a_kernel():
@@ -197,7 +198,7 @@ def test_arrays_are_changed_in_place(name, exactly):
     same(compiled(loop), loop.plain())
     made = sample(loop)
     image = engine.compile_text(render_llvm.render(made.kernel, engine.native_vector_bytes()))
-    made.same(made.in_python(), made.native(engine.load_object(image, [made.kernel.name])[made.kernel.name]))
+    made.same(made.in_python(wide=WIDE), made.native(engine.load_object(image, [made.kernel.name])[made.kernel.name]))
 
 
 def test_the_first_array_is_copied_unless_it_dies():

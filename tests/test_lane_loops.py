@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernels import WIDE
 from loop_programs import Loop, close, random_loop, runge_kutta, same, sample
 
 import fgrad
@@ -118,8 +119,8 @@ def test_loops_in_lanes(name):
         made.extent = small(loops[0], True).form.lanes
         image = engine.compile_text(render_llvm.render(made.kernel, engine.native_vector_bytes()))
         address = engine.load_object(image, [made.kernel.name])[made.kernel.name]
-        made.same(made.in_python(), made.native(address))
-        made.same(made.in_python(), made.native(address, cuts=(3,)))
+        made.same(made.in_python(wide=WIDE), made.native(address))
+        made.same(made.in_python(wide=WIDE), made.native(address, cuts=(3,)))
 
 
 def test_an_index_outside_in_one_lane():

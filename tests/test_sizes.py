@@ -32,7 +32,7 @@ def fresh(function, sigs, *statics, **named):
 
 def both(function, first, then, *statics, **named):
     """The Call at the sizes `then`: of a function that has been called at `first`, and traced anew."""
-    known = Function(function.expand, function.numpy, function.arity, function.__name__, function.resizes)
+    known = Function(function.expand, function.numpy, function.arity, function.__name__, resizes=function.resizes)
     known.call(first, statics, named)
     return known.call(then, statics, named), fresh(function, then, *statics, **named)
 
