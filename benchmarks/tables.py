@@ -121,7 +121,7 @@ def memory_table(rows: Sequence[Row], libraries: Sequence[str], markdown: bool) 
     lines = []
     for row in rows:
         peaks = row["peaks"]
-        cells = ["-" if peaks[name] is None else f"{peaks[name] / 1e6:.1f}" for name in libraries]
+        cells = ["-" if peaks.get(name) is None else f"{peaks[name] / 1e6:.1f}" for name in libraries]
         lines.append([label(row), *cells, ratio(peaks.get("fgrad"), peaks.get("jax"))])
     return table("Peak memory, MB", ["case", *libraries, "fgrad/jax"], lines, markdown)
 
