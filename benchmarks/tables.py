@@ -30,6 +30,7 @@ from cases.goals import (
 from cases.libraries import COMPILED
 
 PARTS = ("steady", "busy", "first", "memory")
+MEGABYTE = 1e6  # less is noise
 START, END = "<!-- tables of benchmarks/tables.py -->", "<!-- end of tables -->"
 
 Row = dict[str, Any]
@@ -122,7 +123,8 @@ def memory_table(rows: Sequence[Row], libraries: Sequence[str], markdown: bool) 
     for row in rows:
         peaks = row["peaks"]
         cells = ["-" if peaks.get(name) is None else f"{peaks[name] / 1e6:.1f}" for name in libraries]
-        lines.append([label(row), *cells, ratio(peaks.get("fgrad"), peaks.get("jax"))])
+        jax = peaks.get("jax")
+        lines.append([label(row), *cells, ratio(peaks.get("fgrad"), jax) if jax and jax > MEGABYTE else "-"])
     return table("Peak memory, MB", ["case", *libraries, "fgrad/jax"], lines, markdown)
 
 
