@@ -1,11 +1,12 @@
-"""Functions for machines that look up one of 16 numbers in each lane by one instruction (AVX-512), in float64.
+"""Functions for machines that look up one of 16 numbers in each lane by one instruction (AVX-512).
 
 A table takes the place of half a polynomial, and in log of a division. Elsewhere a look-up costs more than it saves.
+scripts/fit_tables.py makes the tables.
 """
 
 from __future__ import annotations
 
-from .exponentials import LN2_HIGH, LN2_LOW, LOG2_E
+from .exponentials import LN2_HIGH, LN2_LOW, LOG2_E, exp_reduced
 from .logarithms import log_edges
 from .terms import Term, at_least, at_most, copysign, fma, polynomial, where
 
@@ -139,6 +140,37 @@ _ERF = (
     ),
 )  # fmt: skip
 
+# The same in float32, of erf(a) − a in the first three parts, which is small there; relative to erf(a) below 2^-24.7
+_ERF_SINGLE_STEP = 0.25390625
+_ERF_SINGLE_END = 3.93
+_ERF_SINGLE_OWN = 3.0
+_ERF_SINGLE = (
+    (
+        0.0, 0.026556753, 0.019525973, 0.7186238, 0.84908605, 0.92740816, 0.9687964, 0.9880475, 0.9959292, 0.99876946,
+        0.9996703, 0.9999218, 0.9999836, 0.99999696, 0.9999995, 0.99999994,
+    ),
+    (
+        0.12837917, 0.057929665, -0.12810938, 0.63164157, 0.40223777, 0.22516376, 0.11079434, 0.047922574, 0.018220747,
+        0.0060896976, 0.0017890758, 0.0004620248, 0.00010488305, 2.0929023e-05, 3.6710994e-06, 5.6603983e-07,
+    ),
+    (
+        0.0, -0.268609, -0.4427497, -0.4811295, -0.40852362, -0.2858556, -0.16879097, -0.08517604, -0.037010867,
+        -0.013915468, -0.0045421883, -0.0012902048, -0.00031947432, -6.90512e-05, -1.3040968e-05, -2.1537908e-06,
+    ),
+    (
+        -0.37612247, -0.30717224, -0.14073941, 0.033775557, 0.14252254, 0.16687739, 0.13449487, 0.08495004, 0.044045776,
+        0.019170182, 0.0070928074, 0.0022486385, 0.00061410613, 0.00014501969, 2.9694502e-05, 5.283316e-06,
+    ),
+    (
+        0.0, 0.1275469, 0.18211974, 0.14689967, 0.063947305, -0.0101200305, -0.045736358, -0.046910476, -0.03240162,
+        -0.017337883, -0.00755434, -0.0027457844, -0.00084413437, -0.00022143243, -4.9859522e-05, -9.678095e-06,
+    ),
+    (
+        0.112189405, 0.07871492, 0.005129702, -0.05462924, -0.06832401, -0.04459108, -0.01232897, 0.007858627,
+        0.0130362855, 0.010020008, 0.005494328, 0.0023679377, 0.0008345037, 0.0002455141, 6.1054256e-05, 1.293891e-05,
+    ),
+)  # fmt: skip
+
 
 def exp(x: Term) -> Term:
     """2^n 2^(j/16) e^r with n + j/16 the sixteenth nearest to x/ln 2."""
@@ -169,6 +201,24 @@ def log(x: Term) -> Term:
     rounding = (high - y) + r
     rest = fma(r * r, polynomial(r, _LOG), fma(k, LN2_LOW[x.type], j.lookup(_LOGS_LOW)) + rounding)
     return log_edges(x, y + rest)
+
+
+def exp_single(x: Term) -> Term:
+    """2^n e^r without a table: one instruction scales."""
+    x = at_least(at_most(x, 89.0), -104.0)
+    n = fma(x, LOG2_E, x.format.shifter) - x.format.shifter
+    return exp_reduced(fma(n, -LN2_LOW[x.type], fma(n, -LN2_HIGH[x.type], x))).scaled(n)
+
+
+def erf_single(x: Term) -> Term:
+    """One polynomial for each of 16 parts."""
+    a = at_most(abs(x), _ERF_SINGLE_END)
+    shifted = fma(a, 1.0 / _ERF_SINGLE_STEP, x.format.shifter)
+    n = shifted - x.format.shifter
+    t = fma(n, -_ERF_SINGLE_STEP, a)
+    j = shifted.bits(x.format.unsigned)
+    rest = polynomial(t, [j.lookup(c) for c in _ERF_SINGLE])
+    return copysign(where(n < _ERF_SINGLE_OWN, rest + a, rest), x)
 
 
 def erf(x: Term) -> Term:
