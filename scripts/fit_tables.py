@@ -57,7 +57,7 @@ def exp() -> None:
 
 
 def log() -> None:
-    """c for each sixteenth of a binade, the multiple of 2^-7 nearest to the inverse of its middle; −log c in two parts."""
+    """For each sixteenth of a binade c, a multiple of 1/128 near the inverse of its middle; −log c in two parts."""
     bits = np.float64(1).view(np.int64) - (19 << 47) + (np.arange(PARTS + 1) << 48)
     sixteenths = list(pairwise(mp.mpf(float(x)) for x in bits.view(np.float64)))
     inverses = [mp.mpf(1) if low < 1 < high else mp.nint(256 / (low + high)) / 128 for low, high in sixteenths]
