@@ -1,6 +1,6 @@
 """Fit the tables of fgrad/compile/vecmath/tables.py.
 
-    python scripts/fit_tables.py                       # all of them; or names: exp, log, erf, erf_single
+    python scripts/fit_tables.py                       # all of them; or names: exp, log, erf
 
 Prints them as they stand in that file. Polynomials that all parts of a range share are fitted as by fit_polynomial.py;
 those of erf, one for each part, interpolate at Chebyshev nodes.
@@ -24,12 +24,6 @@ def show(name: str, numbers: Sequence[float]) -> None:
     print(f"{name} = (\n{lines(numbers, 4)}\n)  # fmt: skip")
 
 
-def show_parts(name: str, parts: Sequence[Sequence[Real]], type: str) -> None:
-    """Print the assignment of coefficients, given part by part: first the constants of all parts."""
-    rows = [lines([nearest(c, type) for c in row], 8) for row in zip(*parts, strict=True)]
-    print(f"{name} = (\n" + "".join(f"    (\n{row}\n    ),\n" for row in rows) + ")  # fmt: skip")
-
-
 def lines(numbers: Sequence[float], indent: int) -> str:
     space = " " * indent
     text = ", ".join(str(x) for x in numbers) + ","
@@ -39,11 +33,6 @@ def lines(numbers: Sequence[float], indent: int) -> str:
 def nearest(x: Real, type: str) -> np.floating:
     """x rounded to a float of this type; twice for float32, which matters once in 2^29 numbers."""
     return np.float32(float(x)) if type == "f32" else np.float64(float(x))
-
-
-def misses(x: Real) -> float:
-    """By how much the nearest float64 is off, in ULP."""
-    return float((x - mp.mpf(float(x))) / mp.mpf(float(np.spacing(float(x)))))
 
 
 def exp() -> None:
@@ -88,27 +77,20 @@ def part_of_erf(step: Real, j: int, count: int) -> list[Real]:
 
 
 def erf() -> None:
-    """With the first step for which erf(step), its derivative, erf(2 step) and erf(15 step) miss by little."""
-    limits = (0.05, 0.06, 0.15, 0.3)
-    for k in range(1, 2**20):
-        step = mp.mpf(49) / 128 + mp.ldexp(k, -36)
-        felt = (mp.erf(step), 2 / mp.sqrt(mp.pi) * mp.exp(-step * step), mp.erf(2 * step), mp.erf(15 * step))
-        if all(abs(misses(x)) < limit for x, limit in zip(felt, limits, strict=True)):
-            break
-    print(f"_ERF_STEP = {float(step)}")
-    show_parts("_ERF", [part_of_erf(step, j, 14) for j in range(PARTS)], "f64")
-
-
-def erf_single() -> None:
-    """In the first three parts, of erf(x) - x."""
-    step = mp.mpf(65) / 256
-    parts = [part_of_erf(step, j, 6) for j in range(PARTS)]
-    for j in range(3):
-        parts[j][0] -= j * step
-        parts[j][1] -= 1
-    show_parts("_ERF_SINGLE", parts, "f32")
+    """First the constants of all parts; in the first three parts, of erf(x) − x."""
+    print("_ERF = {")
+    for type, step, count in (("f32", mp.mpf(65) / 256, 6), ("f64", mp.mpf(49) / 128, 14)):
+        parts = [part_of_erf(step, j, count) for j in range(PARTS)]
+        for j in range(3):
+            parts[j][0] -= j * step
+            parts[j][1] -= 1
+        print(f'    "{type}": (')
+        for row in zip(*parts, strict=True):
+            print(f"        (\n{lines([nearest(c, type) for c in row], 12)}\n        ),")
+        print("    ),")
+    print("}  # fmt: skip")
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or ("exp", "log", "erf", "erf_single"):
+    for name in sys.argv[1:] or ("exp", "log", "erf"):
         globals()[name]()

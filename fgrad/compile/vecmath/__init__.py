@@ -21,7 +21,7 @@ _WRITTEN = (
 _WIDE = {
     **{(f.__name__, "f64"): f for f in (tables.exp, tables.log, tables.erf)},
     ("exp", "f32"): tables.exp_single,
-    ("erf", "f32"): tables.erf_single,
+    ("erf", "f32"): tables.erf,
 }
 FUNCTIONS = {f.__name__: f for f in _WRITTEN}
 
