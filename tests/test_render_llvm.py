@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fgrad.compile.engine import compile_text, load_object
+from fgrad.compile.engine import compile_text, load_object, native_vector_bytes
 from fgrad.compile.nests import Builder, Kernel, Value
 from fgrad.compile.render_llvm import module, render
 from fgrad.compile.scalars import FLOATS, INTEGERS, TYPES, dtype_of, size_of
@@ -118,6 +118,27 @@ def test_tails_of_mixed_widths(wide: str, narrow: str, width: int) -> None:
             np.testing.assert_array_equal(arrays[2], x + y.astype(x.dtype))
             np.testing.assert_array_equal(arrays[3], x < y.astype(x.dtype))
             np.testing.assert_array_equal(arrays[4], y)
+
+
+@pytest.mark.parametrize("many", FLOATS)
+@pytest.mark.parametrize("name", ["exp", "log", "erf"])
+def test_functions_in_registers_of_another_width(name: str, many: str) -> None:
+    """The type that most values have decides on the lanes: half a register of the other type, or two."""
+
+    def compute(k: Builder, x: Value, y: Value) -> list[Value]:
+        most = x if many == "f32" else y
+        for _ in range(8):
+            most = k.add(most, k.mul(most, most))
+        return [k.op(name, x), k.op(name, y), most]
+
+    width = native_vector_bytes()
+    x, y = (np.random.default_rng(0).uniform(0.01, 6, 77).astype(t) for t in ("f4", "f8"))
+    together = [x, y, np.empty_like(x), np.empty_like(y), np.empty_like(x if many == "f32" else y)]
+    assert compiled(elementwise(["f32", "f64"], ["f32", "f64", many], compute), width)(together, 0, 77)[0] == 0
+    for type, operand, got in (("f32", x, together[2]), ("f64", y, together[3])):
+        alone = [operand, np.empty_like(operand)]
+        compiled(elementwise([type], [type], lambda k, v: [k.op(name, v)]), width)(alone, 0, 77)
+        np.testing.assert_array_equal(got, alone[1])
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -253,7 +253,7 @@ class Text:
             else:
                 result = put(f"select i1 {self.scalars[v.args[0]]}, {T} {a}, {T} {b}")
         elif v.op in WIDE:
-            result = write_wide(v.op, words, v.payload, count, put)
+            result = write_wide(v.op, words, v.type, v.payload, count, put)
         else:
             result = write(v.op, words, v.args[0].type, v.type, count, put)
         self.define(v, result, varies)

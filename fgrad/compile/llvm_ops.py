@@ -183,39 +183,42 @@ def write(op: str, args: Sequence[str], source: str, to: str, lanes: int, put: P
     return put(_TABLE[family][op].format(*args, T=T, S=suffix, ones=ones))
 
 
-def write_wide(op: str, args: Sequence[str], table: Sequence[float] | None, lanes: int, put: Put) -> str:
-    """Append one operation of `scalars.WIDE`: by instructions for eight lanes, for fewer ones too.
+def write_wide(op: str, args: Sequence[str], type: str, table: Sequence[float] | None, lanes: int, put: Put) -> str:
+    """Append one operation of `scalars.WIDE` that gives this type: by instructions for 64 bytes, for fewer lanes too.
 
     %r = call <8 x double> @llvm.x86.avx512.vpermi2var.pd.512(<8 x double> <...>, <8 x i64> %a, <8 x double> <...>)
+    %r = call <16 x float> @llvm.x86.avx512.permvar.sf.512(<16 x float> <...>, <16 x i32> %a)
     """
-    if table is not None:
-        words = [f"double {literal(x, 'f64')}" for x in table]
-        low, high = (f"<8 x double> <{', '.join(half)}>" for half in (words[:8], words[8:]))
-    element = "double" if table is None else "i64"
+    width = 64 // size_of(type)
+    V, index = register_type(type, width), f"i{8 * size_of(type)}"
+    element = register_type(type if table is None else index, 1)
     parts = []
-    for first in range(0, lanes, 8):
-        of_part = [_eight(a, element, lanes, first, put) for a in args]
+    for first in range(0, lanes, width):
+        of_part = [_filled(a, element, lanes, first, width, put) for a in args]
         if table is None:
             a, b = of_part
-            operands = f"<8 x double> {a}, <8 x double> {b}, <8 x double> {a}, i8 -1, i32 4"
-            parts.append(put(f"call <8 x double> @llvm.x86.avx512.mask.scalef.pd.512({operands})"))
+            name = f"mask.scalef.p{'d' if width == 8 else 's'}.512"
+            operands = f"{V} {a}, {V} {b}, {V} {a}, i{width} -1, i32 4"
         else:
-            operands = f"{low}, <8 x i64> {of_part[0]}, {high}"
-            parts.append(put(f"call <8 x double> @llvm.x86.avx512.vpermi2var.pd.512({operands})"))
+            words = [f"{register_type(type, 1)} {literal(x, type)}" for x in table]
+            tables = [f"{V} <{', '.join(words[k : k + width])}>" for k in range(0, 16, width)]
+            name = "vpermi2var.pd.512" if width == 8 else "permvar.sf.512"
+            operands = ", ".join([tables[0], f"<{width} x {index}> {of_part[0]}", *tables[1:]])
+        parts.append(put(f"call {V} @llvm.x86.avx512.{name}({operands})"))
     if lanes == 1:
-        return put(f"extractelement <8 x double> {parts[0]}, i64 0")
-    if lanes < 8:
-        return put(f"shufflevector <8 x double> {parts[0]}, <8 x double> poison, {lane_indices(0, lanes)}")
-    return joined(parts, "f64", 8, put)
+        return put(f"extractelement {V} {parts[0]}, i64 0")
+    if lanes < width:
+        return put(f"shufflevector {V} {parts[0]}, {V} poison, {lane_indices(0, lanes)}")
+    return joined(parts, type, width, put)
 
 
-def _eight(x: str, element: str, lanes: int, first: int, put: Put) -> str:
-    """Eight lanes from `first` on; any number in those beyond the end."""
+def _filled(x: str, element: str, lanes: int, first: int, width: int, put: Put) -> str:
+    """So many lanes from `first` on; any number in those beyond the end."""
     if lanes == 1:
-        return put(f"insertelement <8 x {element}> poison, {element} {x}, i64 0")
-    if lanes == 8:
+        return put(f"insertelement <{width} x {element}> poison, {element} {x}, i64 0")
+    if lanes == width:
         return x
-    wanted = lane_list([n if n < lanes else -1 for n in range(first, first + 8)])
+    wanted = lane_list([n if n < lanes else -1 for n in range(first, first + width)])
     return put(f"shufflevector <{lanes} x {element}> {x}, <{lanes} x {element}> poison, {wanted}")
 
 

@@ -202,9 +202,11 @@ class Builder:
         return self._place(name, args, type, None)
 
     def lookup(self, table: Sequence[float], index: Value) -> Value:
-        """table[index & 15], of 16 numbers of type f64; for formulas of machines that have `scalars.WIDE`."""
-        assert len(table) == 16 and index.type == "u64"
-        return self._place("lookup", (index,), "f64", tuple(table))
+        """table[index & 15], of 16 floats of the index's size; for formulas of machines with `scalars.WIDE`."""
+        assert len(table) == 16 and index.type in ("u32", "u64")
+        type = f"f{index.type[1:]}"
+        rounded = dtype_of(type).type
+        return self._place("lookup", (index,), type, tuple(float(rounded(x)) for x in table))
 
     def add(self, a: Value, b: Value) -> Value:
         return self.op("add", a, b)

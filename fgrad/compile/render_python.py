@@ -337,7 +337,7 @@ class _Writer:
                 element = f"{element} != 0"
             return element if len(names) == 1 else f"{element} if {names[1]} else {names[2]}"
         if v.op == "lookup":
-            return f"{v.type}({v.payload!r}[{names[0]} & u64(15)])"
+            return f"{v.type}({v.payload!r}[{names[0]} & {v.args[0].type}(15)])"
         if v.op == "scale":
             return f"scaled({', '.join(names)})"
         if v.op in MATH:

@@ -63,8 +63,8 @@ OPS: dict[str, tuple[int, str]] = {
     "bits": (1, "given"),
 }
 
-# Further operations on f64 of machines with AVX-512, for formulas of `vecmath` alone: lookup, one of 16 numbers by the
-# lowest bits of a u64, and scale, a · 2^floor(b), rounded once.
+# Further operations of machines with AVX-512, for formulas of `vecmath` alone: lookup, one of 16 floats by the lowest
+# bits of an unsigned integer of their size, and scale, a · 2^floor(b), rounded once.
 WIDE: dict[str, tuple[int, str]] = {"lookup": (1, "given"), "scale": (2, "same")}
 
 # Functions of one or two floats that `vecmath` expands. The renderers know them by name.

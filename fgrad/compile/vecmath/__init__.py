@@ -18,7 +18,11 @@ _WRITTEN = (
     *(sin, cos, tan, asin, acos, atan, atan2, asinh, acosh, atanh),
     *(erf, erfc, pow, cbrt, hypot),
 )
-_WIDE = {(f.__name__, "f64"): f for f in (tables.exp, tables.log, tables.erf)}
+_WIDE = {
+    **{(f.__name__, "f64"): f for f in (tables.exp, tables.log, tables.erf)},
+    ("exp", "f32"): tables.exp_single,
+    ("erf", "f32"): tables.erf,
+}
 FUNCTIONS = {f.__name__: f for f in _WRITTEN}
 
 

@@ -67,6 +67,11 @@ def expm1_reduced(r: Term) -> Term:
     return fma(r * r, polynomial(r, _EXP[r.type]), r)
 
 
+def exp_reduced(r: Term) -> Term:
+    """e^r for |r| <= ln(2)/2."""
+    return fma(r, polynomial(r, (1.0, *_EXP[r.type])), 1.0)
+
+
 def half_expm1(r: Term, exponent: Term) -> Term:
     """(2^n e^r − 1)/2 from what `reduce` gives for the bias less one: half, so that 2^n does not overflow."""
     half = exponent.bits(r.type)
@@ -89,7 +94,7 @@ def exp(x: Term) -> Term:
     """2^n e^r."""
     low, high = _EXP_RANGE[x.type]
     r, exponent = reduce(at_least(at_most(x, high), low), 2 * x.format.bias)
-    return scale(fma(r, polynomial(r, (1.0, *_EXP[x.type])), 1.0), exponent)
+    return scale(exp_reduced(r), exponent)
 
 
 def logistic(x: Term) -> Term:

@@ -106,7 +106,7 @@ class Term:
         return self.apply("cast", type=type)
 
     def lookup(self, table: Sequence[float]) -> Term:
-        """The one of 16 float64 numbers that the lowest four bits of this u64 tell; see `scalars.WIDE`."""
+        """The one of 16 floats that the lowest four bits of this unsigned integer tell; see `scalars.WIDE`."""
         return Term(self.builder, self.builder.lookup(table, self.value))
 
     def scaled(self, n: Term) -> Term:
