@@ -2,6 +2,7 @@
 
 import numpy as np
 from pinned import bad, refused
+from test_errors_loops import SAME, one, two, x3
 
 from fgrad import jit, lax
 from fgrad.core.errors import (
@@ -10,12 +11,7 @@ from fgrad.core.errors import (
     TreeError,
 )
 
-x3 = np.array([1.0, 2.0, 3.0])
-one = np.float32(1)
-two = np.float64(2)
-
 # what the errors advise
-SAME = "return the same containers with the same keys and lengths"
 BOOLEAN = "return one comparison; join several by np.logical_and, those of elements by np.all or np.any"
 PREDICATE = "compare, as in x > 0; reduce an array by np.any or np.all"
 INDEX = "convert it with int(...), or .astype(np.int64) where it is traced"
